@@ -1,0 +1,1 @@
+"""The tests of `launch`, with real processes, files and signals."""
