@@ -1,0 +1,1 @@
+"""The nouns of `launch` and their rules: frozen dataclasses and pure functions, no I/O, no clock. Imports errors only."""
