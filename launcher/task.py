@@ -7,18 +7,19 @@
         if task.stop_requested():
             save(); sys.exit(task.STOPPED_EXIT_CODE)
 
-Outside of `launch` every function is a harmless no-op, so the same script runs by hand. All of it travels through the environment, so
-that any language can take part: LAUNCH_JOB, LAUNCH_PHASE, LAUNCH_TASK (the index), LAUNCH_ATTEMPT, LAUNCH_PARAMS (a JSON object),
-LAUNCH_OUTPUTS (a JSON object, name to path), LAUNCH_RESUME_FROM (a path, or absent), LAUNCH_STOP_FILE (a stop is requested while it
-exists), LAUNCH_SCRATCH (a folder for what need not last), and two files that take one JSON object per line, each line appended in one write:
+Outside of `launch` every function is a harmless no-op, so the same script runs by hand. All of it travels through the
+environment, so that any language can take part: LAUNCH_JOB, LAUNCH_PHASE, LAUNCH_TASK (the index), LAUNCH_ATTEMPT,
+LAUNCH_PARAMS (a JSON object), LAUNCH_OUTPUTS (a JSON object, name to path), LAUNCH_RESUME_FROM (a path, or absent),
+LAUNCH_STOP_FILE (a stop is requested while it exists), LAUNCH_SCRATCH (a folder for what need not last), and two files
+that take one JSON object per line, each line appended in one write:
 
     LAUNCH_PROGRESS  {"step": 3, "total": 10, "stage": "decode", "message": "…"}, any subset of it
                      {"checkpoint": "path", "step": 3, "metrics": {…}}
                      {"outcome": "stalled", "reason": "…"}
     LAUNCH_METRICS   {"step": 3, "loss": 0.12, …}
 
-JSON has no sign for numbers that are not finite: they are the strings "NaN", "Infinity" and "-Infinity". Writing is best effort: a full
-disk never ends the job. Imports nothing but the model and the errors, starts no thread. Travels to the node: standard library, Python 3.9.
+JSON has no sign for numbers that are not finite: they are the strings "NaN", "Infinity" and "-Infinity". Writing is
+best effort: a full disk never ends the job. Starts no thread. Travels to the node: standard library, Python 3.9.
 """
 
 from __future__ import annotations
@@ -30,18 +31,19 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, Mapping, NoReturn, Optional, Union
+from typing import Any, NoReturn, Optional, Union
 
 from launcher.errors import LaunchError
 from launcher.model.outcome import Outcome
 
 STOPPED_EXIT_CODE = 75
-"""How a task ends that saved its state because a stop was requested: EX_TEMPFAIL of sysexits.h, not success, worth resuming."""
+"""A stop was requested and the state is saved: EX_TEMPFAIL of sysexits.h, no success, worth resuming."""
 DECLARED_EXIT_CODE = 1
 PROGRESS_INTERVAL_S = 0.1
-"""Steps that follow each other faster are thinned out, so that a fast loop cannot fill a disk; the last one is always told."""
+"""Faster steps are thinned out, so that a quick loop cannot fill a disk; the last one is always told."""
 _DURABLE_TRIES = 6
 _DURABLE_PAUSE_S = 0.2  # the supervisor frees its ballast at the red line; the declaration then finds room
 _TEXT_LIMIT = 4000
@@ -92,7 +94,7 @@ def progress(
 
 
 def metric(step: Optional[float] = None, **values: Any) -> None:
-    """Record measured values, usually numbers, at a step. Numbers of numpy and tensors of one element are understood."""
+    """Record measured values, mostly numbers, at a step; numbers of numpy and tensors of one element are understood."""
     path = os.environ.get("LAUNCH_METRICS")
     if path and values:
         _append(path, values if step is None else {"step": step, **values})
@@ -101,7 +103,8 @@ def metric(step: Optional[float] = None, **values: Any) -> None:
 def resume_from() -> Optional[Path]:
     """The checkpoint to resume from, or None to start at the beginning.
 
-    A checkpoint that was named and is not there ends the task as *start failed*: to begin anew would throw progress away unseen.
+    A checkpoint that was named and is not there ends the task as *start failed*: to begin anew would throw progress
+    away unseen.
     """
     text = os.environ.get("LAUNCH_RESUME_FROM")
     if not text:
@@ -112,18 +115,15 @@ def resume_from() -> Optional[Path]:
 
 
 def stop_requested() -> bool:
-    """Whether this attempt has been asked to stop: save, then end with `STOPPED_EXIT_CODE`. Cheap enough for every step."""
+    """Whether this attempt is asked to stop: save, then end with `STOPPED_EXIT_CODE`. Cheap enough for every step."""
     path = os.environ.get("LAUNCH_STOP_FILE")
     return bool(path) and os.path.exists(str(path))
 
 
 def checkpoint_saved(path: Union[str, os.PathLike[str]], step: Optional[float] = None, **metrics: Any) -> None:
     """Declare a checkpoint complete: everything in it has been written, and a later attempt can resume from it."""
-    record: dict[str, Any] = {"checkpoint": os.path.abspath(path)}
-    if step is not None:
-        record["step"] = step
-    if metrics:
-        record["metrics"] = metrics
+    given = {"checkpoint": os.path.abspath(path), "step": step, "metrics": metrics or None}
+    record = {key: value for key, value in given.items() if value is not None}
     target = os.environ.get("LAUNCH_PROGRESS")
     if target:
         _tell_held()
@@ -133,15 +133,12 @@ def checkpoint_saved(path: Union[str, os.PathLike[str]], step: Optional[float] =
 def fail(outcome: Union[str, Outcome], reason: str) -> NoReturn:
     """End this task with an outcome of its own choice, such as "stalled" or "out of memory", and the reason for people.
 
-    The declaration is on disk before SystemExit is raised; where it cannot be written, the exit code and standard error remain.
-    Call it in the main thread: SystemExit in another thread ends only that thread.
+    The declaration is on disk before SystemExit is raised; where it cannot be written, the exit code and standard
+    error remain. Call it in the main thread: SystemExit in another thread ends only that thread.
     """
     name = _outcome_name(outcome)
     if name is None:
-        name, reason = (
-            Outcome.FAILED.value,
-            f"{reason} (declared as {outcome!r}, which is no outcome that a task can declare)",
-        )
+        name, reason = Outcome.FAILED.value, f"{reason} (declared as {outcome!r}, which no task can be)"
     record = {"outcome": name, "reason": reason[:_TEXT_LIMIT]}
     try:
         sys.stdout.flush()
@@ -163,7 +160,8 @@ def fail(outcome: Union[str, Outcome], reason: str) -> NoReturn:
 def output(name: str, default: Union[str, os.PathLike[str], None] = None) -> Path:
     """Where the declared output `name` goes; its parent folder exists afterwards.
 
-    Outside of `launch`: `default`, else `outputs/<name>`. Raises LaunchError for a name that the phase does not declare.
+    Outside of `launch`: `default`, else `outputs/<name>`. Raises LaunchError for a name that the phase does not
+    declare.
     """
     declared = _object("LAUNCH_OUTPUTS")
     if "LAUNCH_OUTPUTS" not in os.environ:
@@ -192,7 +190,7 @@ def scratch() -> Path:
 
 
 def _outcome_name(outcome: Union[str, Outcome]) -> Optional[str]:
-    """`out of memory` from `OUT_OF_MEMORY`, `out-of-memory` or the member itself; None for what no failing task can be."""
+    """`out of memory` from `OUT_OF_MEMORY`, `out-of-memory` or the member; None for what no failing task can be."""
     text = outcome.value if isinstance(outcome, Outcome) else str(outcome)
     text = text.strip().lower().replace("_", " ").replace("-", " ")
     known = {member.value for member in Outcome} - {Outcome.SUCCEEDED.value, Outcome.UNKNOWN.value}
@@ -219,9 +217,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+        return value if math.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -235,7 +231,7 @@ def _plain(value: Any) -> Any:
 
 
 def _append(path: str, record: Mapping[str, Any], *, durable: bool = False) -> bool:
-    """One line in one write, so that lines of several processes stay whole (O_APPEND on a local filesystem). False: not written."""
+    """Append one line in one write: lines of several processes stay whole (O_APPEND). False: it was not written."""
     try:
         line = json.dumps(_plain(record), allow_nan=False).encode("ascii") + b"\n"
         if path in _torn:
@@ -265,17 +261,11 @@ def _tell_held() -> None:
         _append(path, held)
 
 
-def _forget_held() -> None:
-    """A forked process must not repeat, later, what its parent held back."""
-    global _held
-    _held = None
-
-
 def _open_to_diagnosis() -> None:
     """Let the supervisor see where this process stands: stacks of all threads on a signal, and permission to trace it.
 
-    Only where the supervisor named a signal. On Linux, Yama's ptrace_scope 1 lets only ancestors trace a process; py-spy is started
-    beside it, so any tracer of the same user is allowed (prctl(2), PR_SET_PTRACER).
+    Only where the supervisor named a signal. Yama's ptrace_scope 1 lets only ancestors trace a process; py-spy is none,
+    so any tracer of the same user is allowed (prctl(2): PR_SET_PTRACER, PR_SET_PTRACER_ANY).
     """
     global _stacks
     number, target = os.environ.get("LAUNCH_STACKS_SIGNAL", ""), os.environ.get("LAUNCH_STACKS_FILE")
@@ -299,6 +289,6 @@ def _open_to_diagnosis() -> None:
             pass
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_held)
+# A forked process must not tell, later, what its parent held back.
+os.register_at_fork(after_in_child=lambda: globals().update(_held=None))
 _open_to_diagnosis()
