@@ -1,0 +1,171 @@
+"""Which process is which, durably: an identity that survives pid reuse and reboots, and who belongs to a tree.
+
+Reads /proc only. Every process may vanish between two reads, so every reading has an answer for that. Travels to the
+node: standard library, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
+
+from launcher.model.records import ProcessId
+
+PROC = "/proc"
+ATTEMPT_VARIABLE = "LAUNCH_ATTEMPT_ID"
+
+
+class Stat(NamedTuple):
+    """What /proc/PID/stat says. Times in clock ticks, `start` since boot; `rss` in pages."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    user: int
+    system: int
+    threads: int
+    start: int
+    rss: int
+
+    @property
+    def ended(self) -> bool:
+        """A zombie waits for its parent only. One whose first thread left before the others still runs."""
+        return self.state in "ZXx" and self.threads <= 1
+
+
+def stat(pid: int) -> Optional[Stat]:
+    """None where there is no such process, or it may not be read."""
+    try:
+        descriptor = os.open(f"{PROC}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return parse_stat(os.read(descriptor, 4096))
+    except OSError:  # ESRCH: it ended after the file was opened
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def parse_stat(content: bytes) -> Optional[Stat]:
+    """None for what is no line of /proc/PID/stat. The name, in brackets, may hold brackets, spaces and newlines."""
+    opening, closing = content.find(b"("), content.rfind(b")")
+    fields = content[closing + 1 :].split()
+    if opening < 1 or closing < opening or len(fields) < 22:
+        return None
+    try:
+        numbers = [int(field) for field in fields[1:22]]
+        return Stat(
+            pid=int(content[:opening]),
+            state=fields[0].decode("ascii"),
+            parent=numbers[0],
+            group=numbers[1],
+            session=numbers[2],
+            user=numbers[10],
+            system=numbers[11],
+            threads=numbers[16],
+            start=numbers[18],
+            rss=numbers[20],
+        )
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def boot_id() -> str:
+    """The kernel's name for the time since it booted; empty where it has none (no Linux, a sealed container)."""
+    try:
+        with open(f"{PROC}/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def host() -> str:
+    """The node's name, as the kernel has it now."""
+    return os.uname().nodename
+
+
+def process_id(pid: int) -> Optional[ProcessId]:
+    """None where no such process runs (a zombie is still named: its pid cannot be another's yet)."""
+    found = stat(pid)
+    return None if found is None else ProcessId(pid, found.start, boot_id(), host())
+
+
+def alive(process: ProcessId) -> Optional[bool]:
+    """Whether it still runs. A zombie does not. None: cannot be known from here (another host, an unreadable /proc)."""
+    if process.host != host():
+        return None
+    if process.boot and boot_id() and process.boot != boot_id():
+        return False  # the host has booted since
+    found = stat(process.pid)
+    if found is None:
+        return _exists(process.pid)
+    if found.start != process.start or found.ended:
+        return False
+    return True if process.boot == boot_id() != "" else None
+
+
+def _exists(pid: int) -> Optional[bool]:
+    """For a pid that /proc does not show: proof of absence, or None (hidepid hides other users' processes)."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return None
+    # It exists and was hidden, or came between two looks; where /proc shows it now, it is another look's business.
+    return None
+
+
+def all_pids() -> list[int]:
+    """Every process that /proc shows; none where there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+    except OSError:
+        return []
+
+
+def descendants(roots: Iterable[int]) -> list[int]:
+    """Those of `roots` that run and everything that runs beneath them, ascending. Zombies are left out."""
+    return sorted(found.pid for found in tree(roots) if not found.ended)
+
+
+def tree(roots: Iterable[int]) -> list[Stat]:
+    """The roots and all beneath them as one look found them, zombies too."""
+    stats = {found.pid: found for found in (stat(pid) for pid in all_pids()) if found is not None}
+    children: dict[int, list[int]] = {}
+    for found in stats.values():
+        children.setdefault(found.parent, []).append(found.pid)
+    members: dict[int, Stat] = {}
+    waiting = [pid for pid in roots if pid in stats]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in members:
+            members[pid] = stats[pid]
+            waiting.extend(children.get(pid, ()))
+    return list(members.values())
+
+
+def marked(attempt_id: str) -> list[int]:
+    """Processes, ascending, whose environment at their start named this attempt, wherever they have got to in the tree.
+
+    A process that overwrote its environment (to set its title) is not found. Zombies have none.
+    """
+    wanted = f"{ATTEMPT_VARIABLE}={attempt_id}".encode()
+    return sorted(pid for pid in all_pids() if wanted in environment(pid))
+
+
+def environment(pid: int) -> list[bytes]:
+    """The assignments that a process was started with; none where they may not be read."""
+    try:
+        with open(f"{PROC}/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
