@@ -94,8 +94,9 @@ bench: $(VENV)/.installed-test
 # --- keeping house --------------------------------------------------------------------------------------------------------
 
 # The pins hold for Python 3.10 and newer on Linux: where the newest release needs a newer Python, there are two lines with markers.
-pins: $(VENV)/.installed-test
+pins: $(VENV)/.made
 	$(call say,'constraints.txt from pyproject.toml (10 seconds)')
+	@$(PIP_INSTALL) --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group pins --no-annotate --no-emit-index-url \
 	    --custom-compile-command 'make pins' --output-file constraints.txt $(PINS) pyproject.toml
 	@git --no-pager diff --stat -- constraints.txt
