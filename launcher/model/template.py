@@ -5,6 +5,7 @@ A command is split before it is filled, so no value can become two arguments.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Optional
 
@@ -71,9 +72,20 @@ def values_of(spec: JobSpec, task: TaskSpec) -> dict[str, Scalar]:
 
 
 def command_of(spec: JobSpec, task: TaskSpec) -> tuple[str, ...]:
-    """The argument vector of one task. Raises UnknownField."""
+    """The argument vector of one task; with `shell`, one text in which each value is quoted, so that it stays one word.
+
+    Raises UnknownField.
+    """
     values = values_of(spec, task)
+    if spec.shell:
+        values = {name: shlex.quote(as_text(value)) for name, value in values.items()}
     return tuple(fill(part, values) for part in spec.command)
+
+
+def env_of(spec: JobSpec, task: TaskSpec) -> dict[str, str]:
+    """The environment that the phase and the profile add for one task. Raises UnknownField."""
+    values = values_of(spec, task)
+    return {name: fill(text, values) for name, text in spec.env.items()}
 
 
 def paths_of(spec: JobSpec, task: TaskSpec) -> dict[str, str]:
