@@ -1,1 +1,1 @@
-"""What travels to a node, built on the client: the node kit and the snapshot of a project's code. Imports model and errors."""
+"""What travels to a node, built on the client: node kit and code snapshot. Imports store, model and errors."""

@@ -19,7 +19,7 @@ class Tarball:
     def __init__(self, *, level: int) -> None:
         self._buffer = io.BytesIO()
         self._gzip = gzip.GzipFile(filename="", fileobj=self._buffer, mode="wb", compresslevel=level, mtime=0)
-        self._tar = tarfile.open(
+        self._tar = tarfile.open(  # noqa: SIM115 - closed by finish
             fileobj=self._gzip, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
         )
 

@@ -1,4 +1,4 @@
-"""What a file or folder holds, as one hash: the same on the client, which compares it, and on the node, which records it.
+"""What a file or folder holds, as one hash, the same on the client, which compares, and on the node, which records.
 
 Travels to the node: standard library, Python 3.9.
 """
