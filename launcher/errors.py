@@ -15,8 +15,9 @@ Travels to the node: standard library, Python 3.9.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional
 
 EXIT_FINE = 0
 EXIT_ERROR = 1
@@ -75,6 +76,8 @@ class LaunchError(Exception):
 
 
 class UsageError(LaunchError):
+    """The command line does not make sense."""
+
     exit_code = EXIT_USAGE
 
 
@@ -116,24 +119,28 @@ class ConfigError(LaunchError):
 
 
 class DecisionNeeded(LaunchError):
+    """Only a person can decide, and none answered; the hint names the flags."""
+
     exit_code = EXIT_DECISION
 
 
 class Refused(LaunchError):
-    pass
+    """A check said no before anything was changed."""
 
 
 class NotFound(LaunchError):
+    """No job, phase or profile of that name."""
+
     exit_code = EXIT_NOT_FOUND
 
 
 class BadRecord(LaunchError):
-    pass
+    """A stored record is not what its schema says."""
 
 
 class StoreError(LaunchError):
-    pass
+    """Durable bytes could not be read or written."""
 
 
 class SubmitError(LaunchError):
-    pass
+    """An executor did not take the job; `left` says what may have been created."""

@@ -20,7 +20,18 @@ from launcher.model.view import JobView
 from launcher.operations.stores import Found, resolve
 from launcher.operations.tail import Finished, Item, Line, Note, TailRequest, tail
 
-COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)  # cyan, yellow, magenta, green, blue, and their bright forms; red means failure
+COLOURS = (
+    36,
+    33,
+    35,
+    32,
+    34,
+    96,
+    93,
+    95,
+    92,
+    94,
+)  # cyan, yellow, magenta, green, blue, and their bright forms; red means failure
 LAST = 20
 
 

@@ -43,6 +43,8 @@ class Submission:
 
 @dataclass(frozen=True)
 class Granted:
+    """What an executor calls an allocation."""
+
     allocation: str
     native_id: str
 

@@ -65,10 +65,12 @@ def decode(cls: type[T], data: Any, where: str) -> T:
 
 class _Misfit(Exception):
     def __init__(self, path: str, expected: str, found: Any) -> None:
-        super().__init__(f"{path or 'the whole'}: expected {expected}, found {type(found).__name__} {str(found)[:60]!r}")
+        super().__init__(
+            f"{path or 'the whole'}: expected {expected}, found {type(found).__name__} {str(found)[:60]!r}"
+        )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
     hints = get_type_hints(cls)
     return tuple(

@@ -18,6 +18,8 @@ class State(str, Enum):
 
 
 class Outcome(str, Enum):
+    """How an attempt ended."""
+
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -56,6 +56,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class LogReading:
+    """The child's log: bytes, the last line that is not empty, when it last grew."""
+
     size: int
     last_line: Optional[str] = None
     grew_at: Optional[float] = None
@@ -204,6 +206,8 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class ManifestFile:
+    """One file of an artifact."""
+
     path: str  # relative to the artifact
     size: int
     sha256: str
@@ -253,7 +257,7 @@ class ManifestList:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, once. `kind`: submitting, allocated, cancelled, retried, reconciled, started, stopping, pruned..."""
+    """Something that happened, once. `kind`: submitting, allocated, cancelled, retried, reconciled, started, pruned..."""
 
     schema: int
     kind: str
@@ -275,6 +279,8 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class RunningTask:
+    """A task that an agent has started and that has not ended."""
+
     task: int
     attempt: int
     state: State
@@ -302,7 +308,10 @@ class EndedTask:
         numbers = (started, ended, cost)
         if type(task) is not int or type(attempt) is not int or not isinstance(reason, str):
             raise ValueError("an ended task is [task, attempt, outcome, reason, started, ended, cost]")
-        if any(n is not None and (isinstance(n, bool) or not isinstance(n, (int, float))) for n in numbers) or ended is None:
+        if (
+            any(n is not None and (isinstance(n, bool) or not isinstance(n, (int, float))) for n in numbers)
+            or ended is None
+        ):
             raise ValueError("times and cost are numbers")
         return cls(task, attempt, Outcome(outcome), reason, started, ended, cost)
 

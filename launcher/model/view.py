@@ -12,7 +12,8 @@ from launcher.model.records import Finding, GpuReading, Heartbeat, Progress
 @dataclass(frozen=True)
 class TaskView:
     """One task at its newest attempt. `silent` is seconds since the reader last saw the heartbeat's sequence number move,
-    None where it is fresh or not expected; `why` says in words why it is pending, or how it ended."""
+    None where it is fresh or not expected; `why` says in words why it is pending, or how it ended. `seen` is the age of
+    what is known of a running task, by the same measure, fresh or not."""
 
     index: int
     state: State
@@ -32,6 +33,7 @@ class TaskView:
     cost: Optional[float] = None
     checkpoint: Optional[str] = None
     silent: Optional[float] = None
+    seen: Optional[float] = None
     heartbeat: Optional[Heartbeat] = None
     allocation: Optional[str] = None
     host: Optional[str] = None
@@ -39,6 +41,8 @@ class TaskView:
 
 @dataclass(frozen=True)
 class AllocationView:
+    """One allocation, as its records and perhaps one look at its executor show it."""
+
     allocation: str
     native_id: Optional[str]
     state: State

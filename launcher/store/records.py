@@ -33,18 +33,22 @@ def read(store: FolderStore, cls: type[T], key: str) -> Optional[T]:
 
 
 def read_spec(store: FolderStore, job: str) -> Optional[JobSpec]:
+    """The frozen JobSpec."""
     return read(store, JobSpec, keys.spec(job))
 
 
 def read_claim(store: FolderStore, job: str, task: int, attempt: int) -> Optional[Claim]:
+    """Who ran an attempt; None: its child never started."""
     return read(store, Claim, keys.of_attempt(job, task, attempt, keys.CLAIM))
 
 
 def read_heartbeat(store: FolderStore, job: str, task: int, attempt: int) -> Optional[Heartbeat]:
+    """The newest beat of an attempt."""
     return read(store, Heartbeat, keys.of_attempt(job, task, attempt, keys.HEARTBEAT))
 
 
 def read_exit(store: FolderStore, job: str, task: int, attempt: int) -> Optional[ExitRecord]:
+    """The verdict on an attempt; None: not known."""
     return read(store, ExitRecord, keys.of_attempt(job, task, attempt, keys.EXIT))
 
 
@@ -59,6 +63,7 @@ def attempts(store: FolderStore, job: str, task: int) -> list[int]:
 
 
 def tasks_with_attempts(store: FolderStore, job: str) -> list[int]:
+    """The tasks that have at least one attempt's folder."""
     return sorted(int(name) for name in store.names(keys.tasks(job)) if name.isdigit())
 
 
@@ -69,14 +74,17 @@ def allocations(store: FolderStore, job: str) -> list[str]:
 
 
 def read_order(store: FolderStore, job: str, allocation: str) -> Optional[Order]:
+    """Which tasks an allocation is to run."""
     return read(store, Order, keys.order(job, allocation))
 
 
 def read_view(store: FolderStore, job: str, allocation: str) -> Optional[AgentView]:
+    """What the agent of an allocation last wrote of its tasks."""
     return read(store, AgentView, keys.agent_view(job, allocation))
 
 
 def read_released(store: FolderStore, job: str, allocation: str) -> Optional[Released]:
+    """The end of an allocation; None: not known to have ended."""
     return read(store, Released, keys.released(job, allocation))
 
 
@@ -104,6 +112,7 @@ def read_events(store: FolderStore, job: str) -> list[Event]:
 
 
 def read_stops(store: FolderStore, job: str) -> list[StopRequest]:
+    """All stop requests, oldest first."""
     found = []
     for name in store.names(keys.stops(job)):
         stop = read(store, StopRequest, f"{keys.stops(job)}/{name}")
@@ -113,4 +122,5 @@ def read_stops(store: FolderStore, job: str) -> list[StopRequest]:
 
 
 def jobs(store: FolderStore) -> list[str]:
+    """The ids of all jobs of a store."""
     return store.names(keys.JOBS)
