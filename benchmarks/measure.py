@@ -30,7 +30,8 @@ class Timing:
         return statistics.median(self.wall)
 
     def row(self) -> str:
-        return f"| {self.name} | {min(self.wall):.3f} | {self.median:.3f} | {max(self.wall):.3f} | {statistics.median(self.cpu):.3f} |"
+        cpu = statistics.median(self.cpu)
+        return f"| {self.name} | {min(self.wall):.3f} | {self.median:.3f} | {max(self.wall):.3f} | {cpu:.3f} |"
 
 
 HEADER = "| command | min s | median s | max s | cpu s |\n| --- | --: | --: | --: | --: |"
