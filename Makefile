@@ -10,9 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Processes that pytest spreads the tests over.
 N ?= 2
-# Options for `make pins` (--upgrade), `make soak` and `make bench`.
+# Options for `make pins` (--upgrade), `make soak` (SUITE --rounds N --seed S) and `make bench`.
 PINS ?=
-SOAK ?=
+SOAK ?= kill
 BENCH ?=
 
 # Older versions of pip read the constraints of an isolated build from the first of these, newer ones from the second. The path
@@ -55,12 +55,12 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(call say,'Installing launch with local inference (2 minutes; the CPU build of torch is 200 MB$(,) the one with CUDA 3 GB)')
+	$(call say,'Installing launch with local inference (1 minute with the CPU build of torch$(,) 200 MB; several with the one for CUDA$(,) 3 GB)')
 	@$(PIP_INSTALL) -e '.[inference]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.made pyproject.toml constraints.txt
-	$(call say,'Installing launch with local inference and the test tools (3 minutes; mostly torch)')
+	$(call say,'Installing launch with local inference and the test tools (1 minute with the CPU build of torch$(,) several with the one for CUDA)')
 	@$(PIP_INSTALL) -e '.[inference,dev]'
 	@touch $(VENV)/.installed-demo $@
 
@@ -102,6 +102,6 @@ pins: $(VENV)/.made
 	@git --no-pager diff --stat -- constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find launcher jobs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
-	@echo 'Jobs and results are kept in .launch and in the output folders of the phases.'
+	@echo 'Jobs and results stay, in .launch and in the output folders of the phases; so do the logs of make soak, in build/soak.'
