@@ -33,7 +33,7 @@ class Rule:
     bound: Optional[float] = None
 
     def holds(self, value: float) -> bool:
-        """Whether the rule is true of a metric's value. NaN is smaller, greater and equal to nothing, as in IEEE 754."""
+        """Whether the rule is true of a metric's value. NaN compares as in IEEE 754."""
         if self.bound is None:
             return math.isnan(value)
         return _TRUE[self.operator](value, self.bound)

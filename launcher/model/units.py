@@ -8,7 +8,7 @@ from typing import Annotated, Any, Callable, Optional
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtTpP]?)(i?)([bB]?)\s*")
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(d|h|min|m|sec|s|ms)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(d|h|ms|min|m|sec|s)")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "sec": 1.0, "s": 1.0, "ms": 0.001}
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):(\d{1,2})(?::(\d{1,2}))?")
 
@@ -24,28 +24,38 @@ def parse_size(text: object) -> int:
     """
     if isinstance(text, bool) or not isinstance(text, (int, float, str)):
         raise ValueError(f"a size is expected ({SIZE_FORMS})")
+    factor = 1
     if isinstance(text, (int, float)):
-        number, factor = float(text), 1
+        number = _as_float(text)
     else:
         match = _SIZE.fullmatch(text)
         if match is None:
             raise ValueError(f"a size is expected ({SIZE_FORMS})")
-        base = 1024 if match.group(3) else 1000
+        base: int = 1024 if match.group(3) else 1000
         number, factor = float(match.group(1)), base ** _POWER[match.group(2).lower()]
-    if number < 0 or number != number or number == float("inf"):
+    size = number * factor
+    if size < 0 or size != size or size == float("inf"):
         raise ValueError("a size cannot be negative or endless")
-    return round(number * factor)
+    return text if isinstance(text, int) else round(size)
+
+
+def _as_float(number: float) -> float:
+    """Infinity for a whole number that is larger than any float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf")
 
 
 def parse_time(text: object) -> float:
-    """Seconds. `1-12:00:00` is days-hours:minutes:seconds and `6:00:00` hours, as SLURM writes them; a bare number is seconds.
+    """Seconds, which a bare number is too. `1-12:00:00` is days-hours:minutes:seconds, `6:00:00` hours, as in SLURM.
 
     `90:00` is refused: SLURM reads it as minutes:seconds, most people as hours. Raises ValueError with the valid forms.
     """
     if isinstance(text, bool) or not isinstance(text, (int, float, str)):
         raise ValueError(f"a time is expected ({TIME_FORMS})")
     if isinstance(text, (int, float)):
-        seconds = float(text)
+        seconds = _as_float(text)
     else:
         seconds = _parse_time_text(text.strip())
     if seconds < 0 or seconds != seconds or seconds == float("inf"):
@@ -63,7 +73,7 @@ def _parse_time_text(text: str) -> float:
         days, first, second, third = clock.groups()
         if third is None and days is None:
             raise ValueError(f"{text!r} could be minutes or hours; write 90s, 90m, 6h or 6:00:00")
-        return int(days or 0) * 86400 + int(first) * 3600 + int(second) * 60 + int(third or 0)
+        return float(days or 0) * 86400 + float(first) * 3600 + float(second) * 60 + float(third or 0)
     parts = _PART.findall(text)
     if not parts or _PART.sub("", text).strip():
         raise ValueError(f"a time is expected ({TIME_FORMS})")
@@ -78,8 +88,8 @@ def parse_price(text: object) -> float:
         match = re.fullmatch(r"\s*\$?\s*([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*(?:h|hr|hour))?\s*", text)
         if match is None:
             raise ValueError(f"a price is expected ({PRICE_FORMS})")
-        return float(match.group(1))
-    if isinstance(text, (int, float)) and 0 <= text < float("inf"):
+        text = float(match.group(1))
+    if isinstance(text, (int, float)) and 0 <= _as_float(text) < float("inf"):
         return float(text)
     raise ValueError(f"a price is expected ({PRICE_FORMS})")
 
@@ -89,8 +99,8 @@ def show_size(size: Optional[float]) -> str:
     if size is None:
         return "?"
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(size) < 1000 or unit == "TB":
-            return f"{size:.0f}{unit}" if unit == "B" else f"{size:.3g}{unit}" if abs(size) < 1000 else f"{size:.0f}{unit}"
+        if abs(size) < 999.5 or unit == "TB":
+            return f"{size:.0f}{unit}" if unit == "B" or abs(size) >= 100 else f"{size:.3g}{unit}"
         size /= 1000
     return "?"
 
@@ -120,10 +130,17 @@ class Form:
     forms: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        return {"type": "function-before", "function": {"type": "no-info", "function": self.parse}, "schema": handler(source)}
+        return {
+            "type": "function-before",
+            "function": {"type": "no-info", "function": self.parse},
+            "schema": handler(source),
+        }
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
-        return {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}], "description": f"a {self.name}: {self.forms}"}
+        return {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
+            "description": f"a {self.name}: {self.forms}",
+        }
 
 
 Size = Annotated[int, Form("size", parse_size, SIZE_FORMS)]
