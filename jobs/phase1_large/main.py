@@ -14,13 +14,13 @@ import errno
 import json
 import resource
 import sys
-from typing import Any
+from typing import Any, Optional
 
 import settings as arguments
 import weights
 from narration import say, stopwatch
 from settings import Settings
-from state import BadCheckpoint, RunState, load, place, sweep
+from state import BadCheckpoint, RunState, check_setting, load, place, sweep
 from store_world import money, opening
 
 from launcher import task
@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
 
 
 def _run(settings: Settings) -> int:
+    saved = _saved_state(settings)  # before the heavy imports: what is wrong here is said at once
     with stopwatch() as watch:
         import accelerate
         import torch
@@ -60,8 +61,12 @@ def _run(settings: Settings) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     found = _weights(settings)
+    if not found.real:
+        torch.set_num_threads(
+            1
+        )  # so small a model loses more to waiting threads than it gains, with tasks side by side
     setting = _setting(settings, found)
-    state = _starting_state(settings, setting)
+    state = _starting_state(settings, saved, setting)
     task.progress(state.done, settings.steps, stage="load")
     loaded = load_model(
         found.folder, dtype=settings.dtype, device_map=settings.device_map, offload=task.scratch() / "offload"
@@ -107,26 +112,35 @@ def _setting(settings: Settings, found: weights.Weights) -> dict[str, Any]:
     }
 
 
-def _starting_state(settings: Settings, setting: dict[str, Any]) -> RunState:
-    """From the checkpoint, with the answers as they were there; else from the first morning."""
+def _saved_state(settings: Settings) -> Optional[tuple[RunState, bytes]]:
+    """What to go on from, with the answers up to there; None to begin. Refuses to begin over answers of an earlier run."""
     sweep(settings.checkpoints)
     if settings.resume is not None:
         try:
-            state, answers = load(settings.resume, setting)
+            return load(settings.resume)
         except BadCheckpoint as error:
             task.fail("start failed", f"cannot resume: {error}")
-        place(settings.answers, answers)
-        say(f"resume: from {settings.resume}, {state.done} of {settings.steps} steps are done")
-        return state
     if settings.answers.exists() and settings.answers.stat().st_size > 0:
         newest = max(settings.checkpoints.glob("step-*"), default=None)
         hint = f"--resume {newest} goes on" if newest else "move it away first"
-        task.fail(
-            "start failed", f"{settings.answers} holds answers of an earlier run, which are not overwritten; {hint}"
-        )
-    settings.answers.parent.mkdir(parents=True, exist_ok=True)
-    settings.answers.touch()
-    return RunState(setting=setting, world=opening(settings.seed))
+        task.fail("start failed", f"{settings.answers} holds answers of an earlier run, which stay; {hint}")
+    return None
+
+
+def _starting_state(settings: Settings, saved: Optional[tuple[RunState, bytes]], setting: dict[str, Any]) -> RunState:
+    """The saved state and its answers put back as they were there, or the first morning."""
+    if saved is None:
+        settings.answers.parent.mkdir(parents=True, exist_ok=True)
+        settings.answers.touch()
+        return RunState(setting=setting, world=opening(settings.seed))
+    state, answers = saved
+    try:
+        check_setting(state, setting)
+    except BadCheckpoint as error:
+        task.fail("start failed", f"cannot resume from {settings.resume}: {error}")
+    place(settings.answers, answers)
+    say(f"resume: from {settings.resume}, {state.done} of {settings.steps} steps are done")
+    return state
 
 
 def _finish(settings: Settings, found: weights.Weights, state: RunState) -> None:

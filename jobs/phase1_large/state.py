@@ -82,7 +82,7 @@ def save(folder: Path, state: RunState, answers: Path) -> Path:
     return target
 
 
-def load(folder: Path, setting: Mapping[str, Any]) -> tuple[RunState, bytes]:
+def load(folder: Path) -> tuple[RunState, bytes]:
     """The state in a checkpoint and the answers up to it. Raises BadCheckpoint; the message is for people."""
     try:
         sums = json.loads((folder / MARKER).read_bytes())["sha256"]
@@ -97,16 +97,20 @@ def load(folder: Path, setting: Mapping[str, Any]) -> tuple[RunState, bytes]:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadCheckpoint(f"{folder} cannot be read: {type(error).__name__}: {error}") from None
+    if contents[ANSWERS].count(b"\n") != state.done:
+        raise BadCheckpoint(f"{folder} holds {state.done} steps and another number of answers")
+    return state, contents[ANSWERS]
+
+
+def check_setting(state: RunState, setting: Mapping[str, Any]) -> None:
+    """Raises BadCheckpoint where a run of `setting` cannot go on from `state`."""
     differences = [
         f"{key} was {state.setting.get(key)!r} and is now {setting.get(key)!r}"
         for key in sorted({*state.setting, *setting})
         if state.setting.get(key) != setting.get(key)
     ]
     if differences:
-        raise BadCheckpoint(f"{folder} is of another experiment: {'; '.join(differences)}")
-    if contents[ANSWERS].count(b"\n") != state.done:
-        raise BadCheckpoint(f"{folder} holds {state.done} steps and another number of answers")
-    return state, contents[ANSWERS]
+        raise BadCheckpoint(f"it is of another experiment: {'; '.join(differences)}")
 
 
 def _state_from(data: Any) -> RunState:
