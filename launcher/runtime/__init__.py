@@ -1,5 +1,2 @@
-"""What runs inside a phase's own process on top of torch, transformers and accelerate.
-
-It may import memory, model and task.
-Nothing imports this room but a phase's own code, so its heavy imports cost only those who ask for them.
-"""
+"""What runs inside a phase's own process on top of torch, transformers and accelerate; only a phase's own code imports it.
+It may import memory, model and task."""
