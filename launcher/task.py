@@ -10,8 +10,8 @@
 Outside of `launch` every function is a harmless no-op, so the same script runs by hand. All of it travels through the
 environment, so that any language can take part: LAUNCH_JOB, LAUNCH_PHASE, LAUNCH_TASK (the index), LAUNCH_ATTEMPT,
 LAUNCH_PARAMS (a JSON object), LAUNCH_OUTPUTS (a JSON object, name to path), LAUNCH_RESUME_FROM (a path, or absent),
-LAUNCH_STOP_FILE (a stop is requested while it exists), LAUNCH_SCRATCH (a folder for what need not last), and two files
-that take one JSON object per line, each line appended in one write:
+LAUNCH_STOP_FILE (a stop is requested while it exists), LAUNCH_CHECKPOINTS (the declared folder of them), LAUNCH_SCRATCH
+(a folder for what need not last), and two files that take one JSON object per line, each line appended in one write:
 
     LAUNCH_PROGRESS  {"step": 3, "total": 10, "stage": "decode", "message": "…"}, any subset of it
                      {"checkpoint": "path", "step": 3, "metrics": {…}}
