@@ -29,21 +29,25 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> set[str]:
-    """Relative paths of the files under `folder`, without what Python caches there."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in found if "__pycache__" not in path.parts and path.suffix != ".pyc"}
+    """Relative paths of the files under `folder`."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def sources(folder: str) -> set[str]:
+    """Relative paths of the files under a folder of the repository that git has or would add."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate", "--", "."]
+    listed = subprocess.run(command, cwd=REPOSITORY / folder, capture_output=True, text=True, check=True).stdout
+    return {name for name in listed.split("\0") if name and (REPOSITORY / folder / name).exists()}
 
 
 def test_the_wheel_has_every_room(installed: Path) -> None:
-    assert files(REPOSITORY / "launcher") == {
-        path for path in files(installed / "launcher") if not path.startswith("shipped/")
-    }
+    assert sources("launcher") == {path for path in files(installed / "launcher") if not path.startswith("shipped/")}
 
 
 @pytest.mark.parametrize("folder", [name for name in SHIPPED if (REPOSITORY / name).exists()])
 def test_the_wheel_ships_the_phases_profiles_and_templates(installed: Path, folder: str) -> None:
     shipped = files(installed / "launcher" / "shipped" / folder)
-    assert shipped == files(REPOSITORY / folder)
+    assert shipped == sources(folder)
     assert shipped
 
 
