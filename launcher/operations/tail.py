@@ -19,7 +19,6 @@ from launcher.model.view import JobView, TaskView
 from launcher.operations.gather import gather
 from launcher.store import keys, logs
 from launcher.store.folder import FolderStore
-from launcher.store.since import offset_since
 
 POLL = 0.1  # seconds between two looks at the logs: the lag of a line is at most this and one read
 LOOK = 1.0  # seconds between two looks at the job's records
@@ -177,7 +176,7 @@ class _Stream:
         cursor = self._begin(task.index, task.attempt)
         key = self._key(cursor)
         if self.request.since is not None:
-            cursor.offset = offset_since(self.store, self.job, task.index, task.attempt, self.request.since)
+            cursor.offset = logs.offset_since(self.store, self.job, task.index, task.attempt, self.request.since)
         if self.request.lines is not None:
             cursor.offset = max(cursor.offset, logs.offset_of_last(self.store, key, self.request.lines))
         return cursor

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Optional
 
 from launcher.errors import StoreError
+from launcher.store import keys
 from launcher.store.folder import FolderStore
 
 BLOCK = 1 << 16
@@ -74,3 +76,31 @@ def _backwards(descriptor: int, end: int, lines: int) -> int:
         wanted -= found
         at = start
     return 0
+
+
+def offset_since(store: FolderStore, job: str, task: int, attempt: int, moment: float) -> int:
+    """Where what was written since `moment` (seconds since 1970) begins, at the start of a line.
+
+    A log has no times of its own; the sizes in the attempt's telemetry have, one to a beat. So up to one beat more is
+    shown than was asked for, and never less.
+    """
+    log = store.path(keys.of_attempt(job, task, attempt, keys.LOG))
+    try:
+        found = log.stat()
+    except OSError:
+        return 0
+    if found.st_mtime < moment:
+        return found.st_size
+    size = 0
+    for line in (store.read(keys.of_attempt(job, task, attempt, keys.TELEMETRY)) or b"").splitlines():
+        try:
+            point = json.loads(line)
+            if point["t"] >= moment:
+                break
+            size = int(point.get("log", size))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # a torn point says nothing
+    if size <= 0 or size > found.st_size:
+        return 0
+    with open(log, "rb") as file:
+        return _backwards(file.fileno(), size, 1) if os.pread(file.fileno(), 1, size - 1) != b"\n" else size
