@@ -37,9 +37,9 @@ def profiles(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Job ids of the known stores, newest first, and `last`."""
     try:
-        from launcher.operations.stores import job_ids
+        from launcher.operations.status import newest
 
-        found = ["last", *job_ids(Path.cwd())]
+        found = ["last", *(job for _, job in newest(Path.cwd()))]
         return [name for name in found if name.startswith(incomplete)][:NEWEST]
     except Exception:  # noqa: BLE001 - as above
         return []

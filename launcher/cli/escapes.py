@@ -16,7 +16,9 @@ _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069
 _SUSPECT = re.compile(_CONTROL)
 _ANY = re.compile(f"{_STRINGS}|{_CSI}|{_SHORT}|{_CONTROL}")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_COLOUR_CODES = frozenset((0, 1, 2, 3, 4, 7, 22, 23, 24, 27, *range(30, 38), 39, *range(40, 48), 49, *range(90, 98), *range(100, 108)))
+_COLOUR_CODES = frozenset(
+    (0, 1, 2, 3, 4, 7, 22, 23, 24, 27, *range(30, 38), 39, *range(40, 48), 49, *range(90, 98), *range(100, 108))
+)
 _LONGEST = 32
 RESET = "\x1b[0m"
 
@@ -30,10 +32,8 @@ def neutralise(text: str) -> str:
     if _SUSPECT.search(text) is None:
         return text
     shown = _ANY.sub(_kept, text)
-    last = None
-    for last in _COLOUR.finditer(shown):
-        pass
-    return shown if last is None or last.group() == RESET else shown + RESET
+    colours = _COLOUR.findall(shown)
+    return shown if not colours or colours[-1] == RESET else shown + RESET
 
 
 def plain(text: str) -> str:

@@ -111,7 +111,7 @@ def _say_version(ctx: click.Context) -> NoReturn:
 
 def main(argv: Optional[Sequence[str]] = None) -> NoReturn:
     """Run one verb and exit with its code. Never ends in a traceback, unless LAUNCH_DEBUG asks for it."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if "_LAUNCH_COMPLETE" in os.environ:
         launch.main(arguments, prog_name="launch", complete_var="_LAUNCH_COMPLETE")
     for stream in (sys.stdout, sys.stderr):

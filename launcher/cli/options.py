@@ -33,6 +33,6 @@ def json(**settings: Any) -> Callable[[Decorated], Decorated]:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.", **settings)
 
 
-def yes(help: str = "Do not ask.") -> Callable[[Decorated], Decorated]:  # noqa: A002 - click's own word
+def yes(help: str = "Do not ask.") -> Callable[[Decorated], Decorated]:
     """`-y`, `--yes`."""
     return click.option("-y", "--yes", is_flag=True, help=help)
