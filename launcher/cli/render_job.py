@@ -51,34 +51,52 @@ def job_lines(
             lines.append(cell(f"  and {hidden} {more}; all of them: launch status {job.job} --all", words.CALM))
     lines += findings(job, room)
     lines += problems(job, room)
-    return lines
+    return lines if room is None else [*lines, (), cell(cut(next_steps(job), room), words.CALM)]
+
+
+def next_steps(job: JobView) -> str:
+    """The commands that a person would look for now."""
+    if job.state is not State.ENDED:
+        return f"launch tail {job.job}    launch cancel {job.job}"
+    if job.outcome is Outcome.SUCCEEDED:
+        return f"launch tail {job.job}"
+    return f"launch tail {job.job} --only failed    launch retry {job.job} --failed"
 
 
 def head(job: JobView, now: float, room: Optional[int]) -> list[Line]:
     """Which job, where, and how it stands as a whole."""
     age = show_time(words.ago(job.submitted_at, now))
     smoke = f", smoke: tasks {show_indices(job.smoke)} are small" if job.smoke else ""
+    phase = "" if job.job.startswith(f"{job.phase}-") else f"{plain(job.phase)} "
     title: Line = (
         Span(plain(job.job), words.STRONG),
-        Span(f"  {plain(job.phase)} on {plain(job.profile)}, submitted {age} ago{smoke}", words.CALM),
+        Span(f"  {phase}on {plain(job.profile)}, submitted {age} ago{smoke}", words.CALM),
     )
     look = words.of_job(job)
     state: list[Span] = [Span(f"{look.sign} {look.word}", f"{words.STRONG};{look.style}")]
-    parts = words.counts(job)
-    if len(parts) > 1 or len(job.tasks) > 1:
+    if len(job.tasks) > 1:
         state.append(Span("   "))
-        for place, (number, one) in enumerate(parts):
+        for place, (number, one) in enumerate(words.counts(job)):
             state += [Span(" · ", words.CALM)] if place else []
-            state.append(Span(f"{number} {one.word}", one.style))
+            state.append(Span(f"{number:,} {one.word}", one.style))
+    figures = _figures(job, room)
+    if room is not None and sum(width(span.text) for span in (*state, *figures)) > room:
+        return [title, tuple(state), figures[1:]]
+    return [title, (*state, *figures)]
+
+
+def _figures(job: JobView, room: Optional[int]) -> Line:
+    """How far the job as a whole is, how long it will take, what it has cost; each after a gap."""
+    found: list[Span] = []
     share = words.job_fraction(job)
     if share is not None and job.state is not State.ENDED:
-        state += [Span("   "), *_bar(share, 20 if room is None or room >= 100 else 10, bool(room))]
+        found += [Span("   "), *_bar(share, 20, room is not None)]
     seconds = words.left(job)
     if seconds is not None and job.state is not State.ENDED:
-        state.append(Span(f"   {show_time(seconds)} left"))
+        found += [Span("   "), Span(f"{show_time(seconds)} left")]
     if job.cost is not None:
-        state.append(Span(f"   {words.cost(job.cost)}", words.STRONG))
-    return [title, tuple(state)]
+        found += [Span("   "), Span(words.cost(job.cost), words.STRONG)]
+    return tuple(found)
 
 
 def _bar(share: Optional[float], length: int, drawn: bool) -> Cell:
@@ -98,7 +116,7 @@ def interesting(job: JobView) -> list[TaskView]:
     def order(task: TaskView) -> Optional[int]:
         if task.state is State.ENDED:
             return None if task.outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED) else 0
-        if task.silent is not None:
+        if task.silent is not None and task.state in words.HEARD:
             return 1
         if words.worst(task.findings) not in (None, words.LEVELS["notice"]):
             return 2
@@ -159,6 +177,8 @@ def _last(task: TaskView) -> Cell:
     """Why it waits or how it ended; otherwise the last line of its log."""
     line = plain(task.last_line or "")
     why = plain(task.why or "")
+    if task.silent is not None and task.state not in words.HEARD:
+        why = f"its agent is silent since {show_time(task.silent)}{'; ' if why else ''}{why}"
     if task.outcome is Outcome.SUCCEEDED:
         return cell(line, words.CALM)
     if why and (task.state is not State.RUNNING or not line):

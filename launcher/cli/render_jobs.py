@@ -15,14 +15,14 @@ from launcher.model.view import JobView
 JOBS = (
     Column("JOB"),
     Column("PHASE", keep=1),
-    Column("WHERE", keep=4),
+    Column("WHERE", keep=2),
     Column("STATE"),
     Column("TASKS", keep=6),
     Column("PROGRESS", keep=8),
-    Column("LEFT", right=True, keep=7),
+    Column("LEFT", right=True, keep=4),
     Column("AGE", right=True, keep=5),
     Column("COST", right=True, keep=9),
-    Column("FINDINGS", keep=1000, flexible=True, least=12),
+    Column("FINDINGS", keep=3, flexible=True, least=20),
 )
 
 
@@ -49,7 +49,7 @@ def _row(job: JobView, now: float, room: Optional[int]) -> Sequence[Cell]:
         cell(plain(job.job), "" if job.state is State.ENDED else words.STRONG),
         cell(plain(job.phase) if not job.job.startswith(f"{job.phase}-") else "", words.CALM),
         cell(plain(job.profile)),
-        cell(f"{look.sign} {look.word}", look.style),
+        (Span(f"{look.sign} {look.word}", look.style), *_mark(job)),
         _counts(job),
         tuple(progress),
         cell(show_time(seconds) if seconds is not None else ""),
@@ -67,6 +67,14 @@ def _counts(job: JobView) -> Cell:
         spans += [Span(" ")] if place else []
         spans.append(Span(f"{look.sign}{number}", look.style))
     return tuple(spans)
+
+
+def _mark(job: JobView) -> Cell:
+    """A sign beside the state, which stays where the table is too narrow for the words."""
+    if job.problems:
+        return (Span(" ?", words.CARE),)
+    mark = words.worst(tuple(one for task in job.tasks if task.state is not State.ENDED for one in task.findings))
+    return () if mark is None or mark.word == "notice" else (Span(f" {mark.sign}", mark.style),)
 
 
 def _findings(job: JobView) -> Cell:

@@ -38,6 +38,8 @@ STATES = {
     State.UNKNOWN: Look("?", "unknown", CARE),
 }
 LEVELS = {"notice": Look("·", "notice", CALM), "warning": Look("▲", "warning", CARE), "act": Look("■", "act", BAD)}
+HEARD = (State.STARTING, State.RUNNING, State.STOPPING, State.UNKNOWN)
+"""The states in which a task itself should be heard of."""
 ORDER = ("failed", "silent", "unknown", "stopping", "running", "starting", "waiting", "cancelled", "succeeded")
 
 
@@ -56,14 +58,14 @@ def of_state(state: State, outcome: Optional[Outcome]) -> Look:
 
 def of_task(task: TaskView) -> Look:
     """Silence is said in place of the state that was last known."""
-    if task.silent is not None and task.state is not State.ENDED:
+    if task.silent is not None and task.state in HEARD:
         return Look("◔", f"silent {show_time(task.silent)}", CARE)
     return of_state(task.state, task.outcome)
 
 
 def of_job(job: JobView) -> Look:
     """Silent where everything that runs is."""
-    active = [task for task in job.tasks if task.state in (State.RUNNING, State.STARTING, State.STOPPING)]
+    active = [task for task in job.tasks if task.state in HEARD]
     silent = [task.silent for task in active if task.silent is not None]
     if active and len(silent) == len(active):
         return Look("◔", f"silent {show_time(min(silent))}", CARE)

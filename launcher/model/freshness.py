@@ -13,15 +13,13 @@ TOLERANCE = 120.0  # seconds by which the clocks of two hosts may differ without
 
 @dataclass(frozen=True)
 class Sighting:
-    """A sequence number, when the reader first saw it (monotonic seconds), and how old it was then.
-
-    `before` is 0 where the reader saw the number move; otherwise it is an age by the node's clock, and `by_clock` says so.
-    """
+    """A sequence number, when the reader first saw it (monotonic seconds), and how old it was then by the node's clock
+    (0 where that is not to be asked). `moved`: the reader has seen another number before."""
 
     seq: int
     seen_at: float
     before: float = 0.0
-    by_clock: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,13 @@ def sight(previous: Optional[Sighting], seq: int, at: float, beat: float, host: 
     """
     if previous is None or previous.seen_at > now.mono:
         old = now.wall - at
-        return Sighting(seq, now.mono, old if old > _tolerance(host, now) else 0.0, True)
+        return Sighting(seq, now.mono, old if old > _tolerance(host, now) else 0.0)
     if previous.seq == seq:
         return previous
     away = now.mono - previous.seen_at
     uncounted = away - max(0, seq - previous.seq) * beat
     before = min(away, uncounted, now.wall - at)
-    return Sighting(seq, now.mono, before, True) if before >= silent_after(beat) else Sighting(seq, now.mono)
+    return Sighting(seq, now.mono, before if before >= silent_after(beat) else 0.0, True)
 
 
 def _tolerance(host: Optional[str], now: Clock) -> float:

@@ -119,9 +119,9 @@ def _unfinished(task: KnownTask, attempt: Optional[KnownAttempt], newest: int, n
 
 
 def _moving(attempt: KnownAttempt, now: Clock) -> bool:
-    """Whether this reader saw the heartbeat move a short while ago, and nothing says that its supervisor is dead."""
+    """Whether this reader has seen the heartbeat move a short while ago, and nothing says that its supervisor is dead."""
     sighting, beat = attempt.sighting, attempt.heartbeat
-    if sighting is None or beat is None or sighting.by_clock or attempt.supervisor is False:
+    if sighting is None or beat is None or not sighting.moved or attempt.supervisor is False:
         return False
     return age(sighting, now) < silent_after(_beat(beat.beat))
 
@@ -208,8 +208,8 @@ def _why_live(task: KnownTask, attempt: Optional[KnownAttempt], silent: Optional
         return "its supervisor died; its process goes on"
     if attempt.supervisor is False and attempt.child is False:
         return "its processes are gone; the verdict is not written yet"
-    if silent is not None and attempt.sighting is not None and attempt.sighting.by_clock:
-        return "silent by the node's clock; this is the first look from here"
+    if silent is not None and attempt.sighting is not None and attempt.sighting.before > 0:
+        return "by the node's clock, at the first look from here"
     return task.stop or beat.stop_reason
 
 

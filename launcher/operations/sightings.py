@@ -61,5 +61,5 @@ def _read(file: Path) -> dict[str, Sighting]:
 
 
 def _write(file: Path, seen: Mapping[str, Sighting]) -> None:
-    data = {"boot": processes.boot_id(), "seen": {k: [s.seq, s.seen_at, s.before, s.by_clock] for k, s in seen.items()}}
+    data = {"boot": processes.boot_id(), "seen": {k: [s.seq, s.seen_at, s.before, s.moved] for k, s in seen.items()}}
     caches.write(file, json.dumps(data).encode())
