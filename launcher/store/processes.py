@@ -27,6 +27,7 @@ class Stat(NamedTuple):
     session: int
     user: int
     system: int
+    waited: int  # of children that have ended and been waited for, user and system
     threads: int
     start: int
     rss: int
@@ -67,6 +68,7 @@ def parse_stat(content: bytes) -> Optional[Stat]:
             session=numbers[2],
             user=numbers[10],
             system=numbers[11],
+            waited=numbers[12] + numbers[13],
             threads=numbers[16],
             start=numbers[18],
             rss=numbers[20],
