@@ -47,17 +47,20 @@ class Snapshot:
         return sum(entry.size for entry in self.entries.values())
 
 
-def take(root: Path, *, without: Collection[str] = (), only: Optional[str] = None) -> Snapshot:
+def take(
+    root: Path, *, without: Collection[str] = (), only: Optional[str] = None, limit: Optional[int] = LIMIT
+) -> Snapshot:
     """What a snapshot of `root` would hold now; files that have not changed since the last time are not read.
 
     `without`: paths of data inside the project, which are no code. `only`: one folder, all of it (shipped code).
-    Raises Refused above 200 MB, naming the largest files, and LaunchError for what cannot be read.
+    Raises Refused above `limit` bytes, naming the largest files, and for what cannot be read.
     """
     paths = listing.everything(root, only) if only is not None else listing.candidates(root)
     digests = Digests(root / only if only is not None else root)
     data = frozenset(path.strip("/") for path in without) - {"", "."}
     states, left_out = _states(root, paths, data)
-    _refuse_large({path: found.st_size for path, found in states.items()})
+    if limit is not None:
+        _refuse_large({path: found.st_size for path, found in states.items()}, limit)
     entries: dict[str, Entry] = {}
     for path, found in states.items():
         entry = _entry(root, path, found, digests)
@@ -85,7 +88,7 @@ def archive(root: Path, snapshot: Snapshot) -> tuple[Snapshot, bytes]:
             continue
         entries[path] = Entry(hashlib.sha256(content).hexdigest(), len(content), mode)
         tarball.add(path, mode, content)
-    _refuse_large({path: entry.size for path, entry in entries.items()})
+    _refuse_large({path: entry.size for path, entry in entries.items()}, LIMIT)
     return replace(snapshot, hash=content_hash(entries), entries=entries), tarball.finish()
 
 
@@ -210,7 +213,7 @@ def _content(file: Path) -> bytes:
     with open(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileNotFoundError(str(file))
-        return opened.read(LIMIT + 1)
+        return opened.read()
 
 
 def _unreadable(path: str, error: OSError) -> LaunchError:
@@ -222,14 +225,14 @@ def _unreadable(path: str, error: OSError) -> LaunchError:
     )
 
 
-def _refuse_large(sizes: dict[str, int]) -> None:
+def _refuse_large(sizes: dict[str, int], limit: int) -> None:
     total = sum(sizes.values())
-    if total <= LIMIT:
+    if total <= limit:
         return
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:5]
     named = ", ".join(f"{path} {show_size(size)}" for path, size in largest)
     raise Refused(
-        f"the project's code comes to {show_size(total)} in {len(sizes)} files, above {show_size(LIMIT)}",
+        f"the project's code comes to {show_size(total)} in {len(sizes)} files, above {show_size(limit)}",
         came_back=f"largest: {named}",
         left="nothing was submitted",
         hint=f"name data and results in .gitignore, or in {listing.LAUNCHIGNORE} where git needs them; "

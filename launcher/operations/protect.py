@@ -66,6 +66,11 @@ def decide(
     return found
 
 
+def settle(decisions: Sequence[Decision], answer: Answer) -> tuple[Decision, ...]:
+    """An answer to what was open; what needed no answer stays."""
+    return tuple(_answered(one, answer) if one.action == "ask" else one for one in decisions)
+
+
 class _Scene:
     """What several tasks have in common, read once."""
 
