@@ -56,7 +56,6 @@ class Ledger:
     capacity: Capacity
     place: tuple[float, str]
     _ticket: Optional[tuple[str, int]] = None  # name and descriptor of what waits
-    _count: int = 0
     _witnesses: dict[str, list[ProcessId]] = field(default_factory=dict)
 
     def advance(self, needs: Iterable[Need], *, over: Sequence[Taken] = ()) -> Advance:
@@ -128,8 +127,7 @@ class Ledger:
             os.close(descriptor)
 
     def _new(self) -> tuple[str, int]:
-        self._count += 1
-        name = f"{self.place[1]}-{os.getpid()}-{self._count}"
+        name = os.urandom(8).hex()
         descriptor = os.open(self.root / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -79,7 +79,7 @@ def run(store: FolderStore, job: str, allocation: str) -> int:
 
 
 def _agent(store: FolderStore, spec: JobSpec, order: Order, report: Report) -> Agent:
-    place = (order.at, order.allocation)
+    place = (order.at, f"{order.job}/{order.allocation}")
     return Agent(
         job=spec.job,
         beat=spec.beat,

@@ -29,6 +29,8 @@ from launcher.store.machine import capacity
 
 _NATIVE = re.compile(r"(?P<host>[^/]+)/(?P<pid>[0-9]+)@(?P<start>[0-9]+)\.(?P<boot>[0-9a-f]*)")
 _BOOT = b"launch-boot"
+# A submit from within a task is not part of that task's attempt: its mark would have it ended with the attempt.
+_OF_AN_ATTEMPT = {processes.ATTEMPT_VARIABLE, "LAUNCH_SHARE_FD"}
 _CONSOLE = 64 * 1024  # bytes of the end of a log
 _LOOK_S = 0.05
 
@@ -96,7 +98,6 @@ class LocalExecutor:
                 raise SubmitError(
                     f"starting the agent of allocation {part.allocation} on this machine",
                     came_back=f"{error.strerror or error}: {error.filename}" if error.filename else str(error),
-                    left="nothing was left running",
                     transient=True,
                 ) from error
         return tuple(granted)
@@ -187,7 +188,7 @@ def _start(part: Part) -> str:
     """A process of a session of its own, with no terminal; its native id. Raises OSError."""
     log = Path(part.log)
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_AN_ATTEMPT}
     # The client's own Python suits the agent; the boot script tries it first.
     environment.setdefault("LAUNCH_PYTHON", os.path.realpath(sys.executable))
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

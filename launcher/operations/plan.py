@@ -153,14 +153,15 @@ def _plan_phase(command: _Command, loaded: LoadedPhase) -> PlannedJob:
     return PlannedJob(spec, tree, code, decisions, objections, reduced, packing, submission)
 
 
-def parts(spec: JobSpec, packing: Packing, executor: Executor) -> tuple[Part, ...]:
-    """The allocations to ask for: one for the whole job where jobs share the machine, else one for each share."""
+def parts(spec: JobSpec, packing: Packing, executor: Executor, *, first: int = 0) -> tuple[Part, ...]:
+    """The allocations to ask for: one for the whole job where jobs share the machine, else one for each share. They are
+    numbered from `first`."""
     shares = packing.shares
     if executor.capabilities.shares_machine:
         shares = (replace(shares[0], tasks=tuple(task.index for task in spec.tasks)),)
     store, boot = Path(spec.place.store), kits.boot_text()
     found = []
-    for number, share in enumerate(shares):
+    for number, share in enumerate(shares, start=first):
         allocation = f"a{number}"
         argv = ("sh", "-c", boot, "launch-boot", os.fspath(store), spec.kit, spec.job, allocation)
         log = os.fspath(store / keys.agent_log(spec.job, allocation))

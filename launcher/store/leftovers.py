@@ -56,3 +56,35 @@ class Ending:
             send([process for process in left if process not in self._asked], signal.SIGTERM)
             self._asked.update(left)
         return not left
+
+
+def supervisors(job: str) -> dict[tuple[int, int], ProcessId]:
+    """Task and attempt to the supervisor that runs on this host, found by its command line.
+
+    It also finds one that has not said anything yet. Other users' processes are not looked at.
+    """
+    found = {}
+    for pid in processes.all_pids():
+        given = _given(pid)
+        if given.get(b"--job") != os.fsencode(job):
+            continue
+        task, attempt = given.get(b"--task", b""), given.get(b"--attempt", b"")
+        process = processes.process_id(pid) if task.isdigit() and attempt.isdigit() else None
+        if process is not None and processes.alive(process):
+            found[int(task), int(attempt)] = process
+    return found
+
+
+def _given(pid: int) -> dict[bytes, bytes]:
+    """The options of one of our programs on a node; empty for any other program."""
+    try:
+        if os.stat(f"{processes.PROC}/{pid}").st_uid != os.getuid():
+            return {}
+        with open(f"{processes.PROC}/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return {}
+    if b"--store" not in words or not any(b"from launcher." in word for word in words[:5]):
+        return {}
+    words = words[words.index(b"--store") :]
+    return dict(zip(words[::2], words[1::2]))
