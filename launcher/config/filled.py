@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,7 @@ def _checkpoints_apart(mine: Owned, loaded: LoadedPhase, problems: Problems) -> 
 def _clashes(spec: JobSpec, owned: Owned, loaded: LoadedPhase, problems: Problems) -> None:
     """Sorted by parts, a path that holds others stands right before the first of them."""
     owned.sort(key=lambda each: each[0])
-    for (path, task, field), (next_path, next_task, next_field) in zip(owned, owned[1:], strict=False):
+    for (path, task, field), (next_path, next_task, next_field) in itertools.pairwise(owned):
         if next_path[: len(path)] != path:
             continue
         shown = "/".join(next_path)

@@ -56,7 +56,25 @@ def check_profile_numbers(root: Node, problems: Problems) -> None:
     if resources is not None:
         _at_least(root, ("defaults", "resources"), resources, RESOURCES, problems)
         _positive(root, ("defaults", "resources"), resources, problems)
-    _amount(root.child("price"), parse_price)
+    price = _amount(root.child("price"), parse_price)
+    if price is not None and price > LARGEST:
+        problems.at(root, ("price",), "is too large a number")
+    options = root.child("options")
+    if options is not None:
+        _at_least(root, ("options",), options, {"cpus": 1}, problems)
+        _positive(root, ("options",), options, problems)
+        _indices(root, ("options", "gpus"), options.items("gpus"), problems)
+
+
+def _indices(root: Node, loc: Loc, items: list[Node], problems: Problems) -> None:
+    seen: set[int] = set()
+    for position, node in enumerate(items):
+        if isinstance(node.value, int) and node.value < 0:
+            problems.at(root, (*loc, position), "an index counts from 0")
+        elif isinstance(node.value, int) and node.value in seen:
+            problems.at(root, (*loc, position), "is named twice")
+        elif isinstance(node.value, int):
+            seen.add(node.value)
 
 
 def _resources(root: Node) -> Iterator[tuple[Loc, Node]]:
@@ -86,7 +104,7 @@ def _at_least(root: Node, loc: Loc, node: Node, least: dict[str, int], problems:
 def _positive(root: Node, loc: Loc, node: Node, problems: Problems) -> None:
     for key, parse in AMOUNTS.items():
         amount = _amount(node.child(key), parse)
-        if amount is not None and amount <= 0:
+        if amount == 0 and key != "gpu_memory":  # of no GPU at all, zero is right
             problems.at(root, (*loc, key), "must be more than nothing")
         elif amount is not None and amount > LARGEST:
             problems.at(root, (*loc, key), "is too large a number")
