@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -30,5 +31,5 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(f"wrote {name}")
     for name in started.left_alone:
         click.echo(f"left alone {name}: it is there already")
-    where = "" if started.folder == Path.cwd() else f"cd {neutralise(str(started.folder))} && "
+    where = "" if started.folder == Path.cwd() else f"cd {neutralise(shlex.quote(str(started.folder)))} && "
     click.echo(f"next: {where}launch submit hello --follow", err=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.config import shipped
 from launcher.errors import LaunchError, UsageError
+from launcher.operations import profiles
 
 SCHEMAS = ".launch/schema"
 IGNORED = ".launch/"
@@ -92,52 +94,55 @@ def init(folder: Path) -> Started:
         raise UsageError(f"starting a project in {folder}", came_back="it is no folder")
     written: list[str] = []
     left: list[str] = []
-    for name, text in _files():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _create(path, text)
-            written.append(name)
-        except FileExistsError:
-            left.append(name)
-        except OSError as error:
-            raise _failed(path, error, written) from error
+    path = folder
     try:
-        (written if _ignore(folder / ".gitignore") else left).append(".gitignore")
+        for name, text in _files():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (written if _create(path, text) else left).append(name)
+        path = folder / ".gitignore"
+        (written if _ignore(path) else left).append(path.name)
+        (folder / IGNORED).mkdir(mode=0o700, exist_ok=True)
+        for kind, text in _schemas():
+            path = folder / SCHEMAS / f"{kind}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")  # ours, and of this version: replaced each time
     except (OSError, UnicodeDecodeError) as error:
-        raise _failed(folder / ".gitignore", error, written) from error
+        raise _failed(path, error, written) from error
     return Started(folder, tuple(written), tuple(left))
 
 
 def _files() -> list[tuple[str, str]]:
-    import json
-
-    from launcher.operations.profiles import schema_of
-
-    profiles = shipped.folder("cluster_profiles")
-    if profiles is None or not (profiles / "workstation.yaml").is_file():
+    lying = shipped.folder("cluster_profiles")
+    if lying is None or not (lying / "workstation.yaml").is_file():
         raise LaunchError("reading the profile that comes with launch", came_back="this installation has none")
-    profile = (profiles / "workstation.yaml").read_text(encoding="utf-8").replace("../docs/schema/", f"../{SCHEMAS}/")
-    files = [
+    profile = (lying / "workstation.yaml").read_text(encoding="utf-8").replace("../docs/schema/", f"../{SCHEMAS}/")
+    return [
         ("jobs/hello.yaml", HELLO_YAML),
         ("jobs/hello.py", HELLO_PY),
         ("cluster_profiles/workstation.yaml", profile),
     ]
-    for kind in ("phase", "profile"):
-        schema = schema_of("phase" if kind == "phase" else "profile")
-        files.append((f"{SCHEMAS}/{kind}.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n"))
-    return files
 
 
-def _create(path: Path, text: str) -> None:
-    """All or nothing: a full disk leaves no half file that would be left alone next time. Raises FileExistsError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _schemas() -> list[tuple[str, str]]:
+    """What the files' first lines point to, so that an editor knows their keys."""
+    texts = {"phase": profiles.schema_of("phase"), "profile": profiles.schema_of("profile")}
+    return [(kind, json.dumps(schema, indent=2, ensure_ascii=False) + "\n") for kind, schema in texts.items()]
+
+
+def _create(path: Path, text: str) -> bool:
+    """All or nothing: a full disk leaves no half file that would be left alone next time. False where it exists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError:
         path.unlink(missing_ok=True)
         raise
+    return True
 
 
 def _ignore(path: Path) -> bool:
