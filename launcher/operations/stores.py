@@ -183,9 +183,9 @@ def _checked(found: Found) -> Found:
 
 def _project_store(start: Path) -> Optional[Path]:
     """The store of the local profile. Others are known once something was submitted to them."""
-    from launcher.config import project
+    from launcher.config.project import find
 
-    return project.find(start).root / ".launch" / "store"
+    return find(start).root / ".launch" / "store"
 
 
 def _cached() -> list[Path]:
