@@ -24,7 +24,8 @@ def check(facts: Facts) -> list[Objection]:
     alone = [index for index, need in needs.items() if need > free]
     if alone:
         need = show_size(max(needs.values()))
-        message = f"task {show_indices(alone)} needs {need} of disk, {facts.workspace} has {show_size(free)} free"
+        who = f"task {alone[0]}" if len(alone) == 1 else f"each of tasks {show_indices(alone)}"
+        message = f"{who} needs {need} of disk, {facts.workspace} has {show_size(free)} free"
         return [Objection(NAME, True, message, "free some, or choose a profile with another workspace")]
     total = sum(needs.values())
     if total > free:

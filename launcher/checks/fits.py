@@ -65,7 +65,7 @@ def check(facts: Facts) -> list[Objection]:
         alike.setdefault(lack, []).append(index)
     found = []
     for lack, indices in alike.items():
-        who = f"task {indices[0]}" if len(indices) == 1 else f"tasks {show_indices(indices)} each"
+        who = f"task {indices[0]}" if len(indices) == 1 else f"each of tasks {show_indices(indices)}"
         found.append(
             Objection(
                 NAME,
