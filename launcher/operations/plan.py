@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
@@ -19,6 +19,7 @@ from launcher.archives.snapshot import Snapshot
 from launcher.checks import facts, fits, inputs, table
 from launcher.checks.facts import Facts, Objection, TaskPaths
 from launcher.config import phases, profiles, project, resolve
+from launcher.config.meaning import known_params
 from launcher.config.phases import LoadedPhase
 from launcher.config.sets import with_sets
 from launcher.errors import LaunchError
@@ -111,7 +112,7 @@ def plan(request: SubmitRequest, ask: Optional[Ask] = None) -> Plan:
     Raises ConfigError, UsageError, NotFound and Refused.
     """
     command = _Command(request, ask)
-    read = [with_sets(phases.load(command.project, word), request.sets) for word in request.phases]
+    read = _with_sets([phases.load(command.project, word) for word in request.phases], request.sets)
     chain.refuse_twice([one.name for one in read])
     loaded = {one.name: one for one in read}
     known: Collection[str] = ()
@@ -123,6 +124,17 @@ def plan(request: SubmitRequest, ask: Optional[Ask] = None) -> Plan:
         command.jobs[name] = _plan_phase(command, loaded[name])
     following = _following(command) if any(job.reused for job in command.jobs.values()) else ()
     return Plan(tuple(command.jobs.values()), command.kit, following)
+
+
+def _with_sets(read: list[LoadedPhase], sets: Sequence[str]) -> list[LoadedPhase]:
+    """In a chain, a parameter is set for the phases that have it; every other word is for all of them."""
+    known = [known_params(one.shape) for one in read]
+    named = {word: word.partition("=")[0].strip().removeprefix("params.") for word in sets}
+    somewhere = {name for name in named.values() if any(name in params for params in known)}
+    return [
+        with_sets(one, [word for word in sets if named[word] in params or named[word] not in somewhere])
+        for one, params in zip(read, known, strict=True)
+    ]
 
 
 def _plan_phase(command: _Command, loaded: LoadedPhase) -> PlannedJob:
@@ -213,12 +225,13 @@ def _resolve(
 ) -> tuple[JobSpec, dict[int, str]]:
     """The spec, and which of its tasks became smoke tasks because the place lacks GPUs, with what it lacks."""
     request = command.request
+    alone = len(request.phases) == 1  # in a chain, --array is for the phases that have one
 
     def build(smoke: resolve.Smoke) -> JobSpec:
         return resolve.job(
             loaded,
             command.profile,
-            array=request.array,
+            array=request.array if alone or loaded.phase.array or loaded.phase.matrix else None,
             smoke=smoke,
             identity=identity,
             code=Code("snapshot", ""),

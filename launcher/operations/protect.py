@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,10 +208,17 @@ def _input_change(scene: _Scene, name: str, path: str, used: Optional[Fingerprin
 
 
 def _same_command(spec: JobSpec, paths: TaskPaths, manifest: Manifest) -> bool:
-    """Filled as it was for the earlier job. Which Python runs it is the place's affair."""
+    """Filled as it was for the earlier job. Which Python runs it, and what stands around it (torchrun, a container), is the
+    place's affair: what was run ends with the arguments that the phase gave."""
     then = spec if not any("{job}" in part for part in spec.command) else replace(spec, job=manifest.job)
-    now = template.command_of(then, paths.task)
-    return now[1:] == manifest.command[1:]
+    program, *arguments = template.command_of(then, paths.task)
+    if spec.shell:
+        return program in manifest.command
+    around = len(manifest.command) - len(arguments)
+    if around < 0 or list(manifest.command[around:]) != arguments:
+        return False
+    name = os.path.basename(program)
+    return name.startswith("python") or name in {os.path.basename(part) for part in manifest.command[:around]}
 
 
 def _others_configuration(path: str, spec: JobSpec) -> bool:

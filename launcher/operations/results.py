@@ -111,15 +111,27 @@ def quality(output: Output, metrics: Mapping[str, float]) -> Optional[Quality]:
 
 
 def input_hash(workspace: Path, path: str, digests: Digests) -> Optional[str]:
-    """The fingerprint of an input as it is now; None where it cannot be read. Files at rest since they were hashed last
-    are not read again."""
+    """The fingerprint of an input as it is now; None where it cannot be read. An artifact that lies as it was committed,
+    and files at rest since they were hashed last, are not read again."""
     place = workspace / path
     if not os.path.lexists(place):
         return None
     try:
+        manifest = None if path.startswith("/") else read_manifest(workspace, path)
+        if manifest is not None and _untouched(place, manifest):
+            return manifest.hash
         return fingerprints.combine(fingerprints.describe(place, digests.of))
     except OSError:
         return None
+
+
+def _untouched(place: Path, manifest: Manifest) -> bool:
+    """The same files with the same sizes, none changed after the manifest was written. Raises OSError."""
+    lying = dict(fingerprints.files_under(place))
+    if lying.keys() != {file.path for file in manifest.files}:
+        return False
+    states = ((file, os.stat(lying[file.path])) for file in manifest.files)
+    return all(found.st_size == file.size and found.st_mtime <= manifest.at for file, found in states)
 
 
 def _load(file: Path) -> Optional[Manifest]:
