@@ -79,14 +79,26 @@ class NvmlReader:
         for place, name in enumerate(self._wanted):
             by_index = name.isdigit()
             try:
-                by_name = nvml.nvmlDeviceGetHandleByIndex if by_index else nvml.nvmlDeviceGetHandleByUUID
-                handle = by_name(int(name) if by_index else name)
+                handle = nvml.nvmlDeviceGetHandleByIndex(int(name)) if by_index else self._by_uuid(nvml, name)
             except nvml.NVMLError as error:
                 if error.value != nvml.NVML_ERROR_GPU_IS_LOST:
                     raise
                 handle = None
             found.append((int(name) if by_index else place, handle))
         return found
+
+    def _by_uuid(self, nvml: Any, name: str) -> Any:
+        """CUDA takes the beginning of a UUID too; NVML wants the whole."""
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(name)
+        except nvml.NVMLError as error:
+            if error.value == nvml.NVML_ERROR_GPU_IS_LOST:
+                raise
+            for index in range(nvml.nvmlDeviceGetCount()):
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                if (_text(nvml.nvmlDeviceGetUUID(handle)) or "").startswith(name):
+                    return handle
+            raise
 
     def _listen(self, nvml: Any) -> Any:
         """An event set for Xid errors; None where the driver or its permissions do not offer it."""
@@ -176,6 +188,8 @@ class _Device:
         except self._nvml.NVMLError as error:
             if error.value == self._nvml.NVML_ERROR_GPU_IS_LOST:
                 self._lost = True
+            return None
+        except UnicodeDecodeError:  # the client decodes what the driver calls a name
             return None
 
 
