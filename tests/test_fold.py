@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from launcher.model.fold import fold, job_outcome
 from launcher.model.freshness import Clock, Sighting, age, sight
 from launcher.model.known import Known, KnownAllocation, KnownAttempt
 from launcher.model.outcome import Outcome, State, forward
+from launcher.model.phase import Retry
 from launcher.model.records import (
     AgentView,
     DiskReading,
@@ -147,12 +149,29 @@ def test_tasks_that_never_began() -> None:
 
 
 def test_an_attempt_that_is_followed_by_another() -> None:
-    again = task(place(view=view(queue="0"), queue=frozenset({0}), ended=(LINE,)))
+    again = task(place(view=view(queue="0", ended=1), queue=frozenset({0}), ended=(LINE,)))
     assert (again.state, again.attempt, again.why) == (State.SUBMITTED, 1, "attempt 1 failed; to be tried again")
     second = task(place(view=view(running=(RunningTask(0, 2, State.RUNNING),)), ended=(LINE,)))
     assert (second.state, second.attempt) == (State.RUNNING, 2)
+    older = task(place(view=view(queue="0"), queue=frozenset({0}), ended=(LINE,)))
+    assert older.outcome is Outcome.FAILED, "the view is older than the end"
     won = replace(LINE, outcome=Outcome.SUCCEEDED)
     assert task(place(view=view(queue="0"), queue=frozenset({0}), ended=(won,))).outcome is Outcome.SUCCEEDED
+
+
+def test_an_agent_that_has_yet_to_decide() -> None:
+    """Nobody who waits for the end is told of one before the agent has decided whether to try again."""
+    preempted = replace(LINE, outcome=Outcome.PREEMPTED)
+    undecided = task(place(view=view(), ended=(preempted,)))
+    assert (undecided.state, undecided.why) == (
+        State.SUBMITTED,
+        "attempt 1 preempted; its agent decides whether to try again",
+    )
+    by_exit = task(place(view=view()), KnownAttempt(1, exit=verdict(Outcome.PREEMPTED)))
+    assert by_exit.state is State.SUBMITTED
+    assert task(place(view=view(ended=1), ended=(preempted,))).outcome is Outcome.PREEMPTED, "decided: not again"
+    silent = place(view=view(), sighting=Sighting(1, NOW.mono - 500, moved=True), ended=(preempted,))
+    assert task(silent).outcome is Outcome.PREEMPTED, "an agent that is not heard decides nothing"
 
 
 def test_a_newer_order_after_a_loss() -> None:
@@ -231,31 +250,78 @@ LINES = st.builds(
 SEEN = st.none() | st.builds(Sighting, COUNTS, NUMBERS, NUMBERS, st.booleans())
 VIEWS = st.builds(
     AgentView,
-    st.just(1), COUNTS, NUMBERS, st.just(JOB), st.sampled_from(["a1", "a2"]), st.just(NOBODY), STATES, st.just(""),
-    st.lists(st.builds(RunningTask, INDICES, COUNTS, STATES), max_size=3).map(tuple), st.none() | st.just("a GPU"), COUNTS, NUMBERS,
-)  # fmt: skip
+    st.just(1),
+    COUNTS,
+    NUMBERS,
+    st.just(JOB),
+    st.sampled_from(["a1", "a2"]),
+    st.just(NOBODY),
+    STATES,
+    st.just(""),
+    st.lists(st.builds(RunningTask, INDICES, COUNTS, STATES), max_size=3).map(tuple),
+    st.none() | st.just("a GPU"),
+    COUNTS,
+    NUMBERS,
+)
 BEATS = st.builds(
     Heartbeat,
-    st.just(1), COUNTS, NUMBERS, st.just(JOB), INDICES, COUNTS, st.sampled_from(["a1", "a2", "a3"]), STATES, st.just("run"),
-    NUMBERS, st.just("there"), NUMBERS, cost=st.none() | NUMBERS,
-)  # fmt: skip
+    st.just(1),
+    COUNTS,
+    NUMBERS,
+    st.just(JOB),
+    INDICES,
+    COUNTS,
+    st.sampled_from(["a1", "a2", "a3"]),
+    STATES,
+    st.just("run"),
+    NUMBERS,
+    st.just("there"),
+    NUMBERS,
+    cost=st.none() | NUMBERS,
+)
 EXITS = st.builds(
     ExitRecord,
-    st.just(1), st.just(JOB), INDICES, COUNTS, st.sampled_from(["a1", "a2"]), OUTCOMES, st.just("why"), NUMBERS, NUMBERS,
-    st.just("there"), cost=st.none() | NUMBERS,
-)  # fmt: skip
+    st.just(1),
+    st.just(JOB),
+    INDICES,
+    COUNTS,
+    st.sampled_from(["a1", "a2"]),
+    OUTCOMES,
+    st.just("why"),
+    NUMBERS,
+    NUMBERS,
+    st.just("there"),
+    cost=st.none() | NUMBERS,
+)
 TRUTH = st.sampled_from([None, True, False])
 ATTEMPTS = st.builds(
     KnownAttempt,
-    COUNTS, st.none(), st.none() | BEATS, st.none() | EXITS, SEEN, TRUTH, TRUTH, st.sampled_from([(), ("exit.json",), ("claim.json",)]),
-)  # fmt: skip
+    COUNTS,
+    st.none(),
+    st.none() | BEATS,
+    st.none() | EXITS,
+    SEEN,
+    TRUTH,
+    TRUTH,
+    st.sampled_from([(), ("exit.json",), ("claim.json",)]),
+)
 PLACES = st.builds(
     KnownAllocation,
-    st.sampled_from(["a1", "a2"]), st.lists(INDICES, max_size=4).map(tuple), NUMBERS, st.none() | st.just("n"), st.none() | VIEWS, SEEN,
-    st.frozensets(INDICES), st.lists(LINES, max_size=4).map(tuple),
+    st.sampled_from(["a1", "a2"]),
+    st.lists(INDICES, max_size=4).map(tuple),
+    NUMBERS,
+    st.none() | st.just("n"),
+    st.none() | VIEWS,
+    SEEN,
+    st.frozensets(INDICES),
+    st.lists(LINES, max_size=4).map(tuple),
     st.none() | st.builds(Released, st.just(1), st.just("a1"), NUMBERS, st.just("x"), st.none() | st.just("lost")),
-    TRUTH, STATES, st.none(), st.none(), st.sampled_from([(), ("a1.json",)]),
-)  # fmt: skip
+    TRUTH,
+    STATES,
+    st.none(),
+    st.none(),
+    st.sampled_from([(), ("a1.json",)]),
+)
 STOPS = st.builds(StopRequest, st.just(1), NUMBERS, st.just("me"), st.text(max_size=2), st.none() | st.tuples(INDICES))
 KNOWN = st.builds(
     Known,
@@ -287,12 +353,13 @@ def test_fold_never_raises_and_success_has_its_record(known: Known) -> None:
 @given(OUTCOMES, st.booleans())
 def test_states_only_move_forward(outcome: Outcome, native: bool) -> None:
     """The records of an attempt in the order in which they are written; each makes the set larger."""
+    once = replace(SPEC, retry=Retry(preempted=0, node_lost=0))
     allocation = place(native_id="n" if native else None)
     attempt: KnownAttempt | None = None
     seen: list[JobView] = []
 
     def look() -> None:
-        seen.append(fold(Known(SPEC, (allocation,), {} if attempt is None else {0: attempt}), NOW))
+        seen.append(fold(Known(once, (allocation,), {} if attempt is None else {0: attempt}), NOW))
 
     seen.append(fold(Known(SPEC), NOW))
     look()
@@ -311,7 +378,7 @@ def test_states_only_move_forward(outcome: Outcome, native: bool) -> None:
     look()
     allocation = replace(allocation, released=Released(1, "a1", NOW.wall, "agent"), view=None)
     look()
-    for before, after in zip(seen, seen[1:]):
+    for before, after in itertools.pairwise(seen):
         assert forward(before.tasks[0].state, after.tasks[0].state)
         assert forward(before.state, after.state)
     assert seen[-1].outcome is outcome

@@ -48,7 +48,8 @@ def job_lines(
         hidden = len(job.tasks if not many else interesting(job)) - len(shown)
         if hidden > 0:
             more = "more of these" if many else "more"
-            lines.append(cell(f"  and {hidden} {more}; all of them: launch status {job.job} --all", words.CALM))
+            text = f"  and {hidden} {more}; all of them: launch status {job.job} --all"
+            lines.append(cell(_fitted(text, room, 0), words.CALM))
     lines += findings(job, room)
     lines += problems(job, room)
     return lines if room is None else [*lines, (), cell(cut(next_steps(job), room), words.CALM)]

@@ -7,7 +7,7 @@ from typing import Optional
 
 from launcher.cli import words
 from launcher.cli.escapes import plain
-from launcher.cli.grid import Cell, Column, Line, Span, cell, lay_out
+from launcher.cli.grid import Cell, Column, Line, Span, cell, cut, lay_out
 from launcher.model.outcome import State
 from launcher.model.units import show_time
 from launcher.model.view import JobView
@@ -29,11 +29,15 @@ JOBS = (
 def jobs_lines(jobs: Sequence[JobView], older: int, now: float, room: Optional[int]) -> list[Line]:
     """A table, or one line that says that there is none. `older`: jobs that are not shown."""
     if not jobs:
-        return [cell("no job was submitted from here yet; the first one: launch init", words.CALM)]
+        return [cell(_fitted("no job was submitted from here yet; the first one: launch init", room), words.CALM)]
     lines = lay_out(JOBS, [_row(job, now, room) for job in jobs], room)
     if older:
-        lines.append(cell(f"and {older} older; all of them: launch status --all", words.CALM))
+        lines.append(cell(_fitted(f"and {older} older; all of them: launch status --all", room), words.CALM))
     return lines
+
+
+def _fitted(text: str, room: Optional[int]) -> str:
+    return text if room is None else cut(text, room)
 
 
 def _row(job: JobView, now: float, room: Optional[int]) -> Sequence[Cell]:

@@ -40,16 +40,20 @@ def _tasks(known: Known, now: Clock) -> list[TaskView]:
     orders = newest_orders(known.allocations)
     ended: dict[int, EndedTask] = {}
     ended_in: dict[int, str] = {}
+    noted: dict[int, bool] = {}
     running: dict[int, RunningTask] = {}
     by_name = {place.allocation: place for place in known.allocations}
     for place in known.allocations:
-        for verdict in place.ended:
+        known_to_view = place.view.ended if place.view is not None else 0
+        for position, verdict in enumerate(place.ended):
             if verdict.task not in ended or ended[verdict.task].attempt <= verdict.attempt:
                 ended[verdict.task], ended_in[verdict.task] = verdict, place.allocation
+                noted[verdict.task] = position < known_to_view
         for one in place.view.running if place.view is not None else ():
             if one.task not in running or running[one.task].attempt < one.attempt:
                 running[one.task] = one
     failed, unfinished = _upstream(known)
+    retried = frozenset(o for o in Outcome if getattr(known.spec.retry, o.name.lower(), 0))
     views = []
     for spec in known.spec.tasks:
         index = spec.index
@@ -66,6 +70,8 @@ def _tasks(known: Known, now: Clock) -> list[TaskView]:
                     attempt_allocation=at or order,
                     ended=line,
                     ended_in=ended_in.get(index),
+                    noted=line is not None and noted[index] and (attempt is None or attempt.number <= line.attempt),
+                    retried=retried,
                     running=running.get(index),
                     stop=_stop(known, index, order) if line is None else None,
                     upstream_failed=failed,

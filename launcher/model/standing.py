@@ -21,7 +21,8 @@ FAR = 1e12  # seconds since 1970, dollars: beyond this a number is no reading
 
 @dataclass(frozen=True)
 class KnownTask:
-    """What bears on one task. `order` is its newest allocation; `stop` the reason of a stop request that is meant for it;
+    """What bears on one task. `order` is its newest allocation; `noted`: its agent's view is newer than the line `ended`;
+    `retried` the outcomes after which the phase has a task tried again; `stop` the reason of a stop request that is meant for it;
     `upstream_failed` and `upstream_open` are in words."""
 
     index: int
@@ -30,6 +31,8 @@ class KnownTask:
     attempt_allocation: Optional[KnownAllocation] = None
     ended: Optional[EndedTask] = None
     ended_in: Optional[str] = None
+    noted: bool = False
+    retried: frozenset[Outcome] = frozenset()
     running: Optional[RunningTask] = None
     stop: Optional[str] = None
     upstream_failed: Optional[str] = None
@@ -52,18 +55,23 @@ def stand(task: KnownTask, now: Clock) -> TaskView:
         view = _unfinished(task, attempt if attempt is not None and attempt.number == newest else None, newest, now)
     else:
         return _waiting(task, None, now)
-    return _waiting(task, view, now) if _again(task, view) else view
+    return _waiting(task, view, now) if _again(task, view, now) else view
 
 
-def _again(task: KnownTask, view: TaskView) -> bool:
-    """Whether an attempt that ended is going to be followed by another: it waits in an agent's queue, or a newer order
-    names it. A success is final."""
+def _again(task: KnownTask, view: TaskView, now: Clock) -> bool:
+    """Whether an attempt that ended is going to be followed by another: its agent has put it back into the queue, or has
+    not decided yet and the phase allows it; or a newer order names it. A success is final."""
     order = task.order
-    if view.state is not State.ENDED or view.outcome is Outcome.SUCCEEDED or order is None or order.gone:
+    if view.state is not State.ENDED or view.outcome in (None, Outcome.SUCCEEDED) or order is None or order.gone:
         return False
-    if order.view is not None:
+    if view.allocation not in (None, order.allocation):
+        return order.view is None or task.index in order.queue
+    if order.view is None:
+        return False
+    if task.noted:
         return task.index in order.queue
-    return view.allocation not in (None, order.allocation)
+    heard = order.view.state is not State.ENDED and _age(order.sighting, _view_beat(order), now)[1] is None
+    return heard and view.outcome in task.retried
 
 
 def _by_exit(task: KnownTask, attempt: KnownAttempt, record: ExitRecord) -> TaskView:
@@ -256,7 +264,9 @@ def _waiting_state(place: KnownAllocation) -> State:
 def _why_waiting(task: KnownTask, before: Optional[TaskView], place: KnownAllocation) -> Optional[str]:
     again = None
     if before is not None and before.outcome is not None:
-        again = f"attempt {before.attempt} {before.outcome.value}; to be tried again"
+        decided = task.index in place.queue or before.allocation != place.allocation
+        what = "to be tried again" if decided else "its agent decides whether to try again"
+        again = f"attempt {before.attempt} {before.outcome.value}; {what}"
     said = task.stop or task.upstream_failed or task.upstream_open
     if said is None and place.view is not None:
         said = place.view.waiting_for
