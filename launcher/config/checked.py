@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Optional, TypeVar, cast
 
 from launcher.config.kinds import SYNONYMS, fields_at, homes
-from launcher.config.nodes import Node, TooLarge, locate, plain
+from launcher.config.nodes import Node, TooLarge, locate, looks_like_a_field, plain
 from launcher.config.problems import Problems, listed, nearest
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ _WORDS = {
     "dataclass_exact_type": "a mapping is expected",
     "none_required": "nothing is expected",
 }
+QUOTES = '; text that begins with { is put in quotes: "{name}"'
 _SCALARS = {"bool_type", "int_type", "float_type", "string_type", "none_required", "int_from_float"}
 _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 
@@ -93,23 +94,22 @@ def _translate(kind: type, root: Node, below: tuple[Any, ...], each: Any, unions
     else:
         message = _WORDS.get(what, each["msg"])
         node = locate(root, loc).node
-        if what == "string_type" and node is not None and _looks_like_a_field(node):
-            message += '; text that begins with { is put in quotes: "{name}"'
+        if what == "string_type" and node is not None and looks_like_a_field(node):
+            message += QUOTES
         problems.at(root, loc, message)
 
 
 def unknown_key(kind: type, root: Node, loc: Sequence[Any], problems: Problems, *, valid: Sequence[str]) -> None:
     """A key that the model does not have: the valid ones, and the one that was meant."""
     key = str(loc[-1])
-    near = nearest(key, valid)
-    if len(loc) == 1 and near is None:
-        elsewhere = homes(kind)
-        known = set(elsewhere.values()) | set(fields_at(kind, ()) or ())
-        near = elsewhere.get(key) or (SYNONYMS.get(key.lower()) if SYNONYMS.get(key.lower()) in known else None)
+    near = _elsewhere(kind, key) if len(loc) == 1 else None
+    near = near or nearest(key, valid)
     problems.at(root, loc, "is no key here", found=None, valid=listed(valid, 40), near=near)
 
 
-def _looks_like_a_field(node: Node) -> bool:
-    """`{name}` without quotes is a mapping of `name` to nothing."""
-    value = node.value
-    return isinstance(value, dict) and len(value) == 1 and all(child.value is None for child in value.values())
+def _elsewhere(kind: type, key: str) -> Optional[str]:
+    """Where a top-level key is at home, or what other launchers mean by it."""
+    nested = homes(kind)
+    known = set(nested.values()) | set(fields_at(kind, ()) or ())
+    meant = SYNONYMS.get(key.lower())
+    return nested.get(key) or (meant if meant in known else None)

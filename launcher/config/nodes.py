@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
@@ -145,13 +145,7 @@ def describe(node: Optional[Node]) -> Optional[str]:
     return repr(shown) if isinstance(node.value, str) else shown
 
 
-def walk(node: Node, loc: Loc = ()) -> Iterator[tuple[Loc, Node]]:
-    """All scalars below a node, with their paths."""
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from walk(child, (*loc, key))
-    elif isinstance(node.value, list):
-        for index, child in enumerate(node.value):
-            yield from walk(child, (*loc, index))
-    else:
-        yield loc, node
+def looks_like_a_field(node: Node) -> bool:
+    """`{name}` without quotes is a mapping of `name` to nothing."""
+    value = node.value
+    return isinstance(value, dict) and len(value) == 1 and all(child.value is None for child in value.values())

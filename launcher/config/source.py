@@ -109,8 +109,10 @@ class _Builder:
         self.documents = 0
         self.merged = 0
 
-    def problem(self, line: Optional[int], message: str, *, key: str = "", found: Optional[str] = None) -> None:
-        self.problems.add(Problem(self.shown, line, key or self._here(), message, found))
+    def problem(
+        self, line: Optional[int], message: str, *, key: Optional[str] = None, found: Optional[str] = None
+    ) -> None:
+        self.problems.add(Problem(self.shown, line, self._here() if key is None else key, message, found))
 
     def _here(self) -> str:
         parts = []

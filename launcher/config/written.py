@@ -8,8 +8,9 @@ import shlex
 from dataclasses import fields, is_dataclass
 from typing import Any, Optional
 
+from launcher.config.checked import QUOTES
 from launcher.config.kinds import hints_of, is_required, plain_kind
-from launcher.config.nodes import Node
+from launcher.config.nodes import Node, looks_like_a_field
 from launcher.config.problems import Problems
 from launcher.model.phase import Phase
 from launcher.model.profile import Profile
@@ -111,24 +112,36 @@ def _command(root: Node, problems: Problems) -> Node:
     if command is None:
         return root
     shell = root.child("shell")
-    if shell is not None and shell.value is True:
-        if isinstance(command.value, list):
-            problems.at(root, ("command",), "with `shell: true` the command is one text")
-        if isinstance(command.value, str):
-            return root.with_child("command", Node([command], command.file, command.line))
-        return root
+    is_shell = shell is not None and shell.value is True
     if isinstance(command.value, list):
-        parts = [_as_text(part) for part in command.value]
-        return root.with_child("command", Node(parts, command.file, command.line))
-    if not isinstance(command.value, str):
-        return root
+        if is_shell:
+            problems.at(root, ("command",), "with `shell: true` the command is one text")
+        parts = [_part(root, index, part, problems) for index, part in enumerate(command.value)]
+    elif isinstance(command.value, str):
+        parts = [command] if is_shell else _words(root, command, problems)
+    else:
+        hint = QUOTES if looks_like_a_field(command) else ""
+        problems.at(root, ("command",), f"a text or a list of texts is expected{hint}")
+        parts = []
+    return root.with_child("command", Node(parts, command.file, command.line, command.text))
+
+
+def _part(root: Node, index: int, part: Node, problems: Problems) -> Node:
+    text = _as_text(part)
+    if isinstance(text.value, str):
+        return text
+    hint = QUOTES if looks_like_a_field(part) else ""
+    problems.at(root, ("command", index), f"text is expected{hint}")
+    return Node("", part.file, part.line, "")
+
+
+def _words(root: Node, command: Node, problems: Problems) -> list[Node]:
     try:
         words = shlex.split(command.value)
     except ValueError as error:
         problems.at(root, ("command",), f"cannot be split into words: {str(error).lower()}")
-        return root
-    parts = [Node(word, command.file, command.line, word) for word in words]
-    return root.with_child("command", Node(parts, command.file, command.line, command.text))
+        return []
+    return [Node(word, command.file, command.line, word) for word in words]
 
 
 def _drop_nothings(root: Node, kind: type) -> Node:

@@ -1,0 +1,1 @@
+"""Malformed files, each with the mistakes that must be named: line, key, and words of the message."""
