@@ -78,16 +78,16 @@ def available(project: Project, kind: str) -> list[Named]:
 
 
 def look_up(project: Project, kind: str, word: str, noun: str) -> Named:
-    """A file by name, or by its path where the word has a slash or an ending. Raises NotFound, and ConfigError for two."""
-    if "/" in word or word.endswith(ENDINGS):
-        file = Path(os.path.abspath(Path(word).expanduser()))
-        if not file.is_file():
+    """A file by name, or by its path where the word has an ending. Raises NotFound, and ConfigError for two files."""
+    if word.endswith(ENDINGS):
+        file = Path(os.path.abspath(os.path.expanduser(word)))
+        if "\0" in word or not _is_file(file):
             raise NotFound(f"finding the {noun} {word}", came_back="there is no such file")
         return Named(file.stem, file, "project")
     for where, folder in _folders(project, kind):
-        if folder is None or not word or "\0" in word:
+        if folder is None or not word or "\0" in word or "/" in word:
             continue
-        files = [file for ending in ENDINGS if (file := folder / f"{word}{ending}").is_file()]
+        files = [file for ending in ENDINGS if _is_file(file := folder / f"{word}{ending}")]
         if len(files) > 1:
             message = f"the {noun} {word} is described twice: {files[1].name} lies beside it"
             raise ConfigError([Problem(project.shown(files[0]), None, "", message)])
@@ -100,6 +100,13 @@ def look_up(project: Project, kind: str, word: str, noun: str) -> Named:
         came_back=f"no {kind}/{word}.yaml in {project.root}, and none of that name comes with launch",
         hint=(f"did you mean {near}? " if near else "") + f"There are: {listed(names) or 'none'}",
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name longer than any filesystem takes
+        return False
 
 
 def _folders(project: Project, kind: str) -> list[tuple[str, Optional[Path]]]:

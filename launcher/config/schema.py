@@ -31,13 +31,13 @@ def phase_schema() -> Schema:
         "minItems": 1,
         "items": {
             "type": "object",
-            "properties": {"resources": _ref("ResourceRequest")},
+            "properties": {"resources": _or_nothing(_ref("ResourceRequest"))},
             "additionalProperties": SCALAR,
         },
     }
     properties["matrix"] = {
         "type": "object",
-        "properties": {"exclude": {"type": "array", "items": PARAMS}},
+        "properties": {"exclude": _or_nothing({"type": "array", "items": PARAMS})},
         "additionalProperties": {"type": "array", "items": SCALAR, "minItems": 1},
     }
     properties["params"] = PARAMS

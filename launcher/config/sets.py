@@ -9,7 +9,7 @@ from typing import Optional
 from launcher.config.checked import unknown_key
 from launcher.config.kinds import fields_at
 from launcher.config.meaning import known_params
-from launcher.config.nodes import Node
+from launcher.config.nodes import Node, looks_like_a_field
 from launcher.config.phases import LoadedPhase, Sets, shaped
 from launcher.config.problems import Problems, listed, nearest
 from launcher.config.scalars import resolve
@@ -60,13 +60,16 @@ def _is_key(key: str) -> bool:
 
 
 def _value(word: str, text: str, problems: Problems) -> Node:
-    """A scalar as in YAML; what begins and ends as a quoted text, a list or a mapping is read as one."""
+    """A scalar as in YAML; what begins and ends as a quoted text, a list or a mapping is read as one, and a lone `{field}`
+    is the text that it looks like."""
     file, text = f"--set {word}", text.strip()
     if len(text) > 1 and text[0] + text[-1] in ('""', "''", "[]", "{}"):
         own = Problems()
         node = read_text(text, file, own)
         for problem in own.all():
             problems.add(replace(problem, line=None))
+        if node is not None and looks_like_a_field(node):
+            return Node(text, file, None, text)
         return _unplaced(node) if node is not None else Node(None, file, None, text)
     try:
         return Node(resolve(text), file, None, text)
