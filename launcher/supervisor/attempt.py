@@ -1,0 +1,328 @@
+"""One attempt from its first beat to its exit record: prepared, started or adopted, watched, stopped, ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+from launcher.errors import LaunchError
+from launcher.model.outcome import Outcome, State
+from launcher.model.records import Finding, ProcessId
+from launcher.store import keys, processes, records
+from launcher.supervisor import commit, ending, starting, stopping
+from launcher.supervisor.aside import Aside
+from launcher.supervisor.beats import Beats, Standing, say
+from launcher.supervisor.child import Ended
+from launcher.supervisor.host import HostReader
+from launcher.supervisor.inputs import Fingerprints
+from launcher.supervisor.loop import Loop
+from launcher.supervisor.members import Members
+from launcher.supervisor.observer import Observer
+from launcher.supervisor.places import Places
+from launcher.supervisor.sample import Judgement, Sample, Watched
+from launcher.supervisor.spent import Spent
+from launcher.supervisor.starting import Started
+from launcher.supervisor.verdict import Verdict
+from launcher.supervisor.versions import Query
+
+SECOND = 1.0
+"""How often stop requests, limits and orphans are looked at."""
+STATUS_WAIT_S = 5.0
+"""How long an agent may take to tell how an adopted child ended."""
+EVIDENCE_S = 30.0
+
+
+class Attempt:
+    """Its state, and the one loop in which everything happens. `run` returns 0 once the exit record lies in the store."""
+
+    def __init__(self, places: Places, gpus: tuple[str, ...], loop: Loop, share: Optional[int]) -> None:
+        self.places = places
+        self.gpus = gpus
+        self.loop = loop
+        self.share = share
+        supervisor = processes.process_id(os.getpid())
+        if supervisor is None:
+            raise LaunchError("reading /proc", came_back="this process is not shown there")
+        self.supervisor: ProcessId = supervisor
+        self.started_at = time.time()
+        self.stage = "unpack"
+        self.state = State.STARTING
+        self.members: Optional[Members] = None
+        self.observer: Optional[Observer] = None
+        self.watched: Optional[Watched] = None
+        self.query: Optional[Query] = None
+        self.sample: Optional[Sample] = None
+        self.judged: tuple[Finding, ...] = ()
+        self.findings: list[Finding] = []
+        self.asked: Optional[Verdict] = None
+        self.declared_first = False
+        self.evidence: Optional[str] = None
+        self.beats = Beats(places, supervisor, self._make_room)
+        self.inputs: Optional[Fingerprints] = None
+        self._host = HostReader()
+        self._oom_known = False
+        self._requests = stopping.Requests(places, stopping.since(places))
+        self._spent = Spent(places)
+        self._stopping: Optional[stopping.Stopping] = None
+        self._capturing: Optional[Aside[tuple[str, ...]]] = None
+        self._wanted: Optional[tuple[Verdict, float]] = None  # a watchdog's stop that waits for its evidence
+        self._limit: Optional[float] = None
+        self._next_beat = self._next_second = time.monotonic()
+
+    def run(self) -> int:
+        """Raises what cannot be mended here: the agent then starts another supervisor, which goes on."""
+        if self.places.store.exists(self.places.key(keys.EXIT)):
+            return 0
+        claim = records.read_claim(self.places.store, self.places.spec.job, self.places.task.index, self.places.attempt)
+        if claim is None:
+            self._host.read()  # from here on, kills for memory count
+            started = starting.start(self)
+        else:
+            started = starting.adopt(claim)
+        if not isinstance(started, Started):
+            return ending.end(self, started, None)
+        self._observe(started)
+        ended = self._watch(started)
+        self.end_survivors()
+        return ending.end(self, started, ended)
+
+    def refuse(self, reason: str) -> int:
+        """End an attempt that cannot be started at all."""
+        if self.places.store.exists(self.places.key(keys.EXIT)):
+            return 0
+        self.beat(time.monotonic())
+        return ending.end(self, starting.NotStarted(reason), None)
+
+    # What the stages share: waiting while the heart beats, and changing the stage.
+
+    def until(self, condition: Callable[[], bool], *descriptors: int, every: float = SECOND) -> None:
+        """Beat, poll and stop in order until `condition` holds; it is asked at each event and `every` so many seconds."""
+        while not condition():
+            now = time.monotonic()
+            wake = min(self._next_beat, self._next_second, now + every)
+            if self._stopping is not None:
+                wake = min(wake, max(self._stopping.due, now + 0.01))
+            self.loop.wait(wake, *descriptors)
+            self._tick(time.monotonic())
+
+    def enter(self, stage: str, state: Optional[State] = None) -> None:
+        """A beat tells of each change of stage at once."""
+        if state is not None:
+            self.state = state
+        if stage != self.stage or state is not None:
+            self.stage = stage
+            self.beat(time.monotonic())
+
+    def finding(self, watch: str, code: str, level: str, message: str, hint: Optional[str] = None) -> None:
+        """A finding of the supervisor's own, kept until the end."""
+        self.findings.append(Finding(watch, code, level, message, time.time(), hint))
+
+    def cost(self) -> Optional[float]:
+        """Dollars so far; None where no price is known."""
+        price = self.price
+        return None if price is None else price * max(0.0, time.time() - self.started_at) / 3600
+
+    @property
+    def price(self) -> Optional[float]:
+        """Dollars per hour of this attempt: its part of the allocation that it shares."""
+        spec = self.places.spec
+        return None if spec.place.price is None else spec.place.price / max(1, spec.pack)
+
+    def checkpoint(self) -> Optional[str]:
+        """The newest complete one, by the path under which it stays."""
+        found = self.observer.newest_checkpoint() if self.observer is not None else None
+        return None if found is None else str(found)
+
+    def all_findings(self) -> tuple[Finding, ...]:
+        """The watchdogs' and our own."""
+        return (*self.findings, *self.judged)
+
+    def beat(self, mono: float) -> None:
+        """Sample, judge, write."""
+        self._next_beat = mono + self.places.spec.beat
+        if self.observer is not None:
+            self.sample = self.observer.sample(mono, time.time())
+            self._heed(self.observer.judge(self.sample))
+            for event in self.observer.events():
+                kind = str(event.pop("kind", "observed"))
+                self.beats.event(kind, time.time(), event)
+        child_id = self.members.root if self.members is not None else None
+        reason = self.asked.reason if self.asked is not None else None
+        standing = Standing(
+            self.state,
+            self.stage,
+            self.started_at,
+            child_id,
+            self.all_findings(),
+            self.cost(),
+            self.checkpoint(),
+            reason,
+        )
+        self.beats.write(time.time(), standing, self.sample)
+
+    def _observe(self, started: Started) -> None:
+        """Open the eyes, once the child runs."""
+        places = self.places
+        self.members = Members(started.child, places.attempt_id)
+        self.started_at = started.at
+        if started.fresh:
+            self._oom_known = True
+        limit = places.spec.resources_of(places.task).time
+        if limit is not None and places.spec.watch.time == "stop":
+            self._limit = time.monotonic() + limit - max(0.0, time.time() - started.at)
+        self.watched = Watched(
+            spec=places.spec,
+            task=places.task,
+            attempt=places.attempt,
+            folder=places.folder,
+            checkpoints=places.checkpoints,
+            disks=(places.data, places.tree, *(places.workspace.root / p for p in places.spec.watch.paths)),
+            gpus=self.gpus,
+            started_at=started.at,
+            price=self.price,
+            pids=self.members.pids,
+            spent=self._spent.now,
+            ballast=(places.folder, places.data),
+        )
+        self.observer = Observer(self.watched)
+        self.observer.start()
+        if places.inputs:
+            self.inputs = Fingerprints(places)
+
+    # The stages of a child that runs.
+
+    def _watch(self, started: Started) -> Ended:
+        """Until the child has ended; None as its status: nobody saw it."""
+        before = stopping.asked_before(self.places)
+        if before is not None and self.asked is None:
+            self.asked = before.verdict
+        self.enter("run", State.RUNNING)
+        if self.asked is not None:
+            self._begin_stopping()
+        watch = starting.ExitWatch(started, self.loop)
+        self.until(watch.over, *watch.descriptors())
+        if watch.ended is None and self.loop.agent:
+            limit = time.monotonic() + STATUS_WAIT_S
+            self.until(lambda: watch.told() or not self.loop.agent or time.monotonic() > limit, every=0.1)
+        watch.close()
+        return watch.ended or Ended(None)
+
+    def end_survivors(self) -> None:
+        """Whoever the child has left behind, in its group or out of it."""
+        assert self.members is not None
+        self._stopping = None
+        survivors = stopping.Survivors(self.members, self.places.spec.grace, time.monotonic())
+        self.until(lambda: survivors.gone(time.monotonic()), every=0.05)
+        if survivors.left:
+            self.finding(
+                "setup",
+                "processes.left",
+                "act",
+                f"processes that SIGKILL does not end: {survivors.left}",
+                "the node hangs",
+            )
+        if survivors.found:
+            self.beats.event("survivors ended", time.time(), {"pids": sorted(survivors.found)})
+
+    def ask(self, verdict: Verdict) -> None:
+        """Stop the attempt; the first reason counts."""
+        if self.asked is not None or self.stage in ("commit", "ended"):
+            return
+        self.asked = verdict
+        self.declared_first = self.observer is not None and self.observer.declared() is not None
+        self.beats.event("stopping", time.time(), {"outcome": verdict.outcome.value, "reason": verdict.reason})
+        self._begin_stopping()
+
+    def _begin_stopping(self) -> None:
+        assert self.asked is not None
+        try:
+            stopping.ask(self.places, self.members, self.asked, time.time())
+        except LaunchError as error:
+            say(f"{self.places.attempt_id}: {error}")
+        if self.members is not None:
+            grace = self.places.spec.grace
+            self._stopping = stopping.Stopping(self.members, grace, time.monotonic(), self.checkpoint())
+            self.enter("stop", State.STOPPING)
+
+    # What is looked at between two events.
+
+    def _tick(self, mono: float) -> None:
+        if self.loop.terminated:
+            self.ask(Verdict(Outcome.PREEMPTED, "the allocation is being ended"))
+        if mono >= self._next_second:
+            self._next_second = mono + SECOND
+            self._each_second(mono)
+        if self._stopping is not None:
+            self._stopping.advance(mono, self.checkpoint())
+        if mono >= self._next_beat:
+            self._check_superseded()
+            self.beat(mono)
+
+    def _each_second(self, mono: float) -> None:
+        try:
+            request = self._requests.poll()
+        except LaunchError:
+            request = None  # the store does not answer now; the next second is soon
+        if request is not None:
+            self.ask(request)
+        if self._limit is not None and mono >= self._limit:
+            limit = self.places.spec.resources_of(self.places.task).time or 0.0
+            self.ask(Verdict(Outcome.TIMED_OUT, f"its time limit of {limit:g} s is reached"))
+        if self.query is not None:
+            self.query.poll(mono)
+        if self.members is not None:
+            self.members.reap_orphans()
+        if self._wanted is not None and (
+            self._capturing is None or self._capturing.done() or mono > self._wanted[1] + EVIDENCE_S
+        ):
+            self.ask(self._wanted[0])
+
+    def _check_superseded(self) -> None:
+        try:
+            newer = commit.superseded(self.places)
+        except LaunchError:
+            return
+        if newer is not None:
+            self.ask(Verdict(Outcome.CANCELLED, f"attempt {newer} has taken its place"))
+
+    def _heed(self, judgement: Judgement) -> None:
+        """Evidence first, then the stop, so that the stop cannot destroy what shows its reason."""
+        self.judged = judgement.findings
+        if judgement.evidence and (self._capturing is None or self._capturing.done()):
+            self._capture()
+        if judgement.stop is not None and self._wanted is None and self.asked is None:
+            self._wanted = (Verdict(judgement.stop.outcome, judgement.stop.reason), time.monotonic())
+            if self._capturing is None or self._capturing.done():
+                self.ask(self._wanted[0])
+
+    def _capture(self) -> None:
+        from launcher.supervisor import evidence
+
+        watched, members = self.watched, self.members
+        if watched is None or members is None:
+            return
+        folder = self.places.folder / keys.EVIDENCE
+        self.evidence = keys.EVIDENCE
+
+        def work() -> tuple[str, ...]:
+            return evidence.capture(folder, watched, members.pids(), EVIDENCE_S)
+
+        self._capturing = Aside(work, "evidence")
+
+    def _make_room(self) -> bool:
+        return self.observer is not None and self.observer.free_ballast()
+
+    def oom_kills(self) -> Optional[int]:
+        """Kills for memory in our control group since before the child began; None where an adopted child's are not known."""
+        return self._host.read().oom_kills if self._oom_known else None
+
+    def hardware_readings(self) -> dict[str, Any]:
+        """The newest readings that describe the machine."""
+        sample = self.sample
+        return {"host": sample.host if sample else None, "gpus": sample.gpus if sample else None}
+
+    def failed_note(self) -> Path:
+        """Where a wrapper around the child says that it could not start it."""
+        return self.places.data / "start-failed.txt"
