@@ -132,7 +132,7 @@ def test_many_clashes_are_counted(tmp_path: Path) -> None:
 def test_a_path_of_a_living_job(tmp_path: Path, theirs: str) -> None:
     spec = _spec(tmp_path, outputs={"a": Output("out/{task.index}")}, tasks=(TaskSpec(1),))
     (found,) = one_path.check(_facts(spec, busy={theirs: "q-bbbb:4", "other": "q-bbbb:5"}))
-    assert found.fatal and "q-bbbb:4" in found.message and found.hint == "launch wait q-bbbb, or launch cancel q-bbbb"
+    assert found.fatal and "q-bbbb:4" in found.message and "launch cancel q-bbbb" in str(found.hint)
     assert one_path.check(_facts(spec, busy={"out/10": "q-bbbb:4"})) == []
 
 

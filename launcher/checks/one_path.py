@@ -41,5 +41,9 @@ def _busy(facts: Facts, makers: dict[str, str]) -> list[Objection]:
             task = facts.busy[theirs]
             job = task.rpartition(":")[0]
             message = f"{task}, which has not ended, is going to commit {theirs}; {me} would commit {path}"
-            found.append(Objection(NAME, True, message, f"launch wait {job}, or launch cancel {job}"))
+            found.append(
+                Objection(
+                    NAME, True, message, f"launch wait {job}, or launch cancel {job}; launch reconcile if it is lost"
+                )
+            )
     return found[:_SHOWN]

@@ -18,8 +18,8 @@ from launcher.model.records import SCHEMA, Progress, StopRequest
 from launcher.model.view import JobView, TaskView
 from launcher.operations import stores
 from launcher.operations.gather import gather
-from launcher.operations.plan import who
 from launcher.operations.reconcile import event, left_running, of_attempt, reconcile
+from launcher.operations.signature import who
 from launcher.store import keys, records
 from launcher.store.folder import FolderStore
 from launcher.store.leftovers import Ending

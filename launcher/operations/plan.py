@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,16 +20,16 @@ from launcher.config import phases, profiles, project, resolve
 from launcher.config.meaning import known_params
 from launcher.config.phases import LoadedPhase
 from launcher.config.sets import with_sets
-from launcher.errors import LaunchError
 from launcher.executors import registry
-from launcher.executors.contract import Executor, Inventory, Part, Submission
+from launcher.executors.contract import Executor, Inventory, Submission
 from launcher.model import template
 from launcher.model.job import Code, JobSpec, Packing, pack
 from launcher.model.names import job_id
-from launcher.operations import busy, chain, protect, results
+from launcher.operations import busy, chain, neighbours, protect, results
+from launcher.operations.parts import parts
 from launcher.operations.protect import Answer, Coming, Decision
 from launcher.operations.request import SubmitRequest
-from launcher.store import keys
+from launcher.operations.signature import who
 from launcher.store.folder import FolderStore
 
 SALT = 4  # characters; more where that id is taken
@@ -122,7 +120,9 @@ def plan(request: SubmitRequest, ask: Optional[Ask] = None) -> Plan:
         chain.refuse_unknown(one.file, one.phase.after, known)
     for name in chain.order({name: one.phase.after for name, one in loaded.items()}):
         command.jobs[name] = _plan_phase(command, loaded[name])
-    following = _following(command) if any(job.reused for job in command.jobs.values()) else ()
+    following = (
+        neighbours.following(command.project, command.jobs) if any(job.reused for job in command.jobs.values()) else ()
+    )
     return Plan(tuple(command.jobs.values()), command.kit, following)
 
 
@@ -165,22 +165,6 @@ def _plan_phase(command: _Command, loaded: LoadedPhase) -> PlannedJob:
     return PlannedJob(spec, tree, code, decisions, objections, reduced, packing, submission)
 
 
-def parts(spec: JobSpec, packing: Packing, executor: Executor, *, first: int = 0) -> tuple[Part, ...]:
-    """The allocations to ask for: one for the whole job where jobs share the machine, else one for each share. They are
-    numbered from `first`."""
-    shares = packing.shares
-    if executor.capabilities.shares_machine:
-        shares = (replace(shares[0], tasks=tuple(task.index for task in spec.tasks)),)
-    store, boot = Path(spec.place.store), kits.boot_text()
-    found = []
-    for number, share in enumerate(shares, start=first):
-        allocation = f"a{number}"
-        argv = ("sh", "-c", boot, "launch-boot", os.fspath(store), spec.kit, spec.job, allocation)
-        log = os.fspath(store / keys.agent_log(spec.job, allocation))
-        found.append(Part(allocation, share.tasks, share.resources, argv, log))
-    return tuple(found)
-
-
 def _upstream(command: _Command, loaded: LoadedPhase) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Jobs to wait for: those of this command, and earlier ones that have not ended."""
     here, waits = [], []
@@ -209,15 +193,6 @@ def _identity(command: _Command, loaded: LoadedPhase) -> resolve.Identity:
 def new_id(phase: str, length: int) -> str:
     """A job id that is free in all likelihood; storing the spec decides."""
     return job_id(phase, [secrets.randbelow(1 << 30) for _ in range(length)])
-
-
-def who() -> str:
-    """`user@host`, as events and specs name it."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's uid without an entry in passwd
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 def _resolve(
@@ -296,31 +271,7 @@ def _objections(
     )
     found = table.run(world)
     if any(objection.check == inputs.NAME for objection in found):
-        found = table.run(replace(world, makers=_makers(command)))  # to name the phase that makes what is missing
-    return found
-
-
-def _makers(command: _Command) -> dict[str, str]:
-    """Path of an output to its phase, for outputs whose path is the same for every task."""
-    found = {}
-    for phase in _readable(command):
-        for output in phase.phase.outputs.values():
-            if "{" not in output.path:
-                found[facts.clean(output.path)] = phase.name
-    return found
-
-
-def _following(command: _Command) -> tuple[str, ...]:
-    after = {phase.name: phase.phase.after for phase in _readable(command)}
-    return chain.following(after, command.jobs.keys())
-
-
-def _readable(command: _Command) -> list[LoadedPhase]:
-    """Every phase of the project that has no mistakes; the others are not this command's concern."""
-    found = []
-    for one in phases.available(command.project):
-        try:
-            found.append(phases.load(command.project, one.name))
-        except LaunchError:
-            continue
+        found = table.run(
+            replace(world, makers=neighbours.makers(command.project))
+        )  # to name the phase that makes what is missing
     return found

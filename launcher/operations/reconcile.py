@@ -20,7 +20,7 @@ from launcher.model.records import SCHEMA, Event, Order, ProcessId, Released
 from launcher.model.view import JobView, TaskView
 from launcher.operations import stores
 from launcher.operations.gather import gather
-from launcher.operations.plan import who
+from launcher.operations.signature import who
 from launcher.store import keys, leftovers, processes, records
 from launcher.store.folder import FolderStore
 

@@ -17,8 +17,9 @@ from launcher.model.outcome import Outcome, State
 from launcher.model.records import SCHEMA, Order, ProcessId, Released
 from launcher.model.view import JobView, TaskView
 from launcher.operations.gather import gather
-from launcher.operations.plan import parts, who
+from launcher.operations.parts import parts
 from launcher.operations.reconcile import event, of_attempt, reconcile
+from launcher.operations.signature import who
 from launcher.store import keys, leftovers, processes, records
 from launcher.store.folder import FolderStore
 

@@ -22,9 +22,11 @@ from launcher.executors.contract import Executor, Granted
 from launcher.model import codec, records
 from launcher.model.job import JobSpec
 from launcher.operations import busy, explain, stores
-from launcher.operations.plan import Ask, Plan, PlannedJob, new_id, parts, plan, who
+from launcher.operations.parts import parts
+from launcher.operations.plan import Ask, Plan, PlannedJob, new_id, plan
 from launcher.operations.protect import Decision
 from launcher.operations.request import SubmitRequest
+from launcher.operations.signature import who
 from launcher.store import keys
 from launcher.store import records as records_of
 from launcher.store.folder import FolderStore
