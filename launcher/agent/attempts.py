@@ -94,7 +94,8 @@ class Attempt:
                     file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
                     # Out of the agent's group: a signal to the agent's group is the agent's to pass on, in order.
                     setpgroup=0,
-                    setsigmask=(),
+                    # Blocked until it can hear: one that is told to end before that would die without a verdict.
+                    setsigmask=(signal.SIGTERM,),
                     setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD),
                 )
             finally:

@@ -42,6 +42,7 @@ class Running:
         self._allocation = allocation
         self._attempts: dict[int, Attempt] = {}
         self._endings: dict[int, Ending] = {}
+        self._terminating = False
         self.changed = False
 
     def __bool__(self) -> bool:
@@ -82,6 +83,8 @@ class Running:
             if attempt.restart_at is not None and attempt.restart_at <= now:
                 try:
                     attempt.start()
+                    if self._terminating:
+                        self._terminate(attempt)
                 except OSError as error:  # the child runs on; nothing is lost by trying for long
                     say(f"a supervisor of {attempt.identity.attempt_id} cannot be started: {error}")
                     attempt.restart_at = now + FORK_PAUSE_S
@@ -109,14 +112,18 @@ class Running:
 
     def terminate(self) -> None:
         """SIGTERM to the supervisors, which stop their attempts in order."""
+        self._terminating = True
         for attempt in self._attempts.values():
             attempt.state = State.STOPPING
-            if attempt.supervisor is not None:
-                try:
-                    os.kill(attempt.supervisor, signal.SIGTERM)  # not yet reaped, so the pid is still its own
-                except ProcessLookupError:
-                    pass
+            self._terminate(attempt)
         self.changed = True
+
+    def _terminate(self, attempt: Attempt) -> None:
+        if attempt.supervisor is not None:
+            try:
+                os.kill(attempt.supervisor, signal.SIGTERM)  # not yet reaped, so the pid is still its own
+            except ProcessLookupError:
+                pass
 
     def tasks(self) -> list[RunningTask]:
         """For the view, in the order of the tasks; one whose child is known is running."""
