@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -120,7 +119,8 @@ def sync_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[tuple[int, Path]]:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = target.parent / f".tmp-{secrets.token_hex(6)}"
+    # Not from `secrets`, which would load OpenSSL into every agent and supervisor: 4 MB each.
+    temporary = target.parent / f".tmp-{os.urandom(6).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         yield descriptor, temporary
