@@ -97,7 +97,7 @@ def _row(loss: Loss) -> Sequence[Cell]:
         cell(show_time(loss.seconds)),
         cell(words.percent(share)),
         cell(words.cost(loss.cost)),
-        cell(plain(loss.checkpoint)) if loss.checkpoint else cell("none: it would begin again", words.CARE),
+        cell(plain(loss.checkpoint)) if loss.checkpoint else cell("none is known: it would begin again", words.CARE),
     )
 
 
@@ -120,10 +120,12 @@ def _report(done: Cancelled, as_json: bool) -> None:
         }
         sys.stdout.write(json.dumps(data) + "\n")
         return
-    killed = f"; {done.killed} processes that nobody watched were ended" if done.killed else ""
+    number = f"{done.killed} process{'es' if done.killed > 1 else ''}"
+    killed = f"; {number} that nobody watched {'were' if done.killed > 1 else 'was'} ended" if done.killed else ""
     if not done.requested:
         say([cell(f"nothing to stop in {done.job}: all of it has ended{killed}")])
     elif done.open:
         say([cell(f"asked to stop; {_tasks(done.open)} still open{killed}: launch status {done.job}", words.CARE)])
     else:
-        say([cell(f"stopped {done.job}{killed}")])
+        stopped = sorted((*(loss.task for loss in done.preview.running), *done.preview.waiting))
+        say([cell(f"stopped {_tasks(stopped)} of {done.job}{killed}")])

@@ -145,7 +145,7 @@ def _task(task: TaskView, room: Optional[int]) -> Sequence[Cell]:
     look = words.of_task(task)
     mark = words.worst(task.findings)
     state = [Span(f"{look.sign} {look.word}", look.style)]
-    if mark is not None and mark.word != "notice":
+    if mark is not None and mark.word != "notice" and task.outcome is not Outcome.SUCCEEDED:
         state.append(Span(f" {mark.sign}", mark.style))
     stage = plain(task.progress.stage) if task.progress is not None and task.progress.stage else ""
     if task.state is State.ENDED:

@@ -7,8 +7,9 @@ from typing import Optional
 from launcher.model.freshness import Clock, age, silent_after
 from launcher.model.known import Known, KnownAllocation
 from launcher.model.outcome import Outcome, State
+from launcher.model.readings import number
 from launcher.model.records import EndedTask, RunningTask
-from launcher.model.standing import KnownTask, number, stand
+from launcher.model.standing import KnownTask, stand
 from launcher.model.view import AllocationView, JobView, TaskView
 
 ACTIVE = (State.RUNNING, State.STARTING, State.STOPPING)

@@ -6,17 +6,15 @@ live; evidence that the allocation is gone; the heartbeat; the agent's view; the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Optional
 
 from launcher.model.freshness import Clock, Sighting, age, silent_after
 from launcher.model.known import KnownAllocation, KnownAttempt
 from launcher.model.outcome import Outcome, State
-from launcher.model.records import DiskReading, EndedTask, ExitRecord, Progress, RunningTask
+from launcher.model.readings import fullest, number
+from launcher.model.records import EndedTask, ExitRecord, Progress, RunningTask
 from launcher.model.view import TaskView
-
-FAR = 1e12  # seconds since 1970, dollars: beyond this a number is no reading
 
 
 @dataclass(frozen=True)
@@ -294,16 +292,3 @@ def _age(sighting: Optional[Sighting], beat: float, now: Clock) -> tuple[Optiona
         return None, None
     seconds = age(sighting, now)
     return seconds, seconds if seconds >= silent_after(_beat(beat)) else None
-
-
-def fullest(disks: Optional[tuple[DiskReading, ...]]) -> Optional[float]:
-    """The used fraction of the fullest disk, 0..1; None where none could be read."""
-    shares = [d.used / d.total for d in disks or () if d.used is not None and d.total is not None and d.total > 0]
-    return max((min(max(share, 0.0), 1.0) for share in shares), default=None)
-
-
-def number(value: Optional[float]) -> Optional[float]:
-    """None for what is no finite, imaginable number."""
-    if value is None or not math.isfinite(value) or abs(value) > FAR:
-        return None
-    return value
