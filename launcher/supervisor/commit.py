@@ -197,14 +197,13 @@ def _take_back(places: Places, intent: Intent) -> None:
         current = _current(places, key)
         if moving.same(places.collected(path), root / path) or (current is not None and _ours(places, current)):
             continue  # complete, or never moved
+        aside, old = root / keys.set_aside(path, intent.stamp), root / keys.set_aside(key, intent.stamp)
         try:
-            moving.move_back(places.collected(path), root / path, part.manifest.files)
-            aside = root / keys.set_aside(path, intent.stamp)
-            if os.path.lexists(aside) and not os.path.lexists(root / path):
-                moving.rename(aside, root / path)
-                old = root / keys.set_aside(key, intent.stamp)
-                if os.path.lexists(old):
-                    moving.rename(old, root / key)
+            if not part.replaces or os.path.lexists(aside):  # else nothing was moved, and what lies there is the earlier one
+                moving.move_back(places.collected(path), root / path, part.manifest.files)
+            for kept, place in ((aside, root / path), (old, root / key)):
+                if os.path.lexists(kept) and not os.path.lexists(place):
+                    moving.rename(kept, place)
         except OSError:
             continue
 

@@ -87,7 +87,7 @@ def move_back(source: Path, target: Path, files: tuple[ManifestFile, ...]) -> No
         if os.path.lexists(to) and not os.path.lexists(at):
             at.parent.mkdir(parents=True, exist_ok=True)
             os.rename(to, at)
-        elif os.path.lexists(to):
+        elif os.path.lexists(to) and fingerprints.sha256(to) == file.sha256:
             to.unlink()  # a copy: the original is still in its place
     if target.is_dir():
         for folder, _, _ in os.walk(target, topdown=False):
