@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from launcher.operations.request import SubmitRequest
 from launcher.store.folder import FolderStore
@@ -51,9 +52,9 @@ def project(root: Path, **phases: str) -> Path:
     return root
 
 
-def request(root: Path, *phases: str, sets: Sequence[str] = (), **said: object) -> SubmitRequest:
+def request(root: Path, *phases: str, sets: Sequence[str] = (), **said: Any) -> SubmitRequest:
     """What a command line in the project's folder asks for."""
-    return SubmitRequest(phases=phases, folder=root, sets=tuple(sets), **said)  # type: ignore[arg-type]
+    return SubmitRequest(phases=phases, folder=root, sets=tuple(sets), **said)
 
 
 def store_of(root: Path) -> FolderStore:

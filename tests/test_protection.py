@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,8 @@ def done(made: Path, tmp_path: Path) -> Path:
     return root
 
 
-def _decide(root: Path, *phases: str, **said: object) -> dict[tuple[str, int], Decision]:
-    found = plan(request(root, *phases, **said)).jobs  # type: ignore[arg-type]
+def _decide(root: Path, *phases: str, **said: Any) -> dict[tuple[str, int], Decision]:
+    found = plan(request(root, *phases, **said)).jobs
     return {(job.spec.phase, decision.task): decision for job in found for decision in job.decisions}
 
 

@@ -16,7 +16,7 @@ from launcher.archives import kit as kits
 from launcher.archives import snapshot
 from launcher.checks import one_path
 from launcher.checks.facts import Facts, Objection, fill
-from launcher.errors import DecisionNeeded, LaunchError, Refused, SubmitError
+from launcher.errors import DecisionNeeded, LaunchError, Refused, StoreError, SubmitError
 from launcher.executors import registry
 from launcher.executors.contract import Executor, Granted
 from launcher.model import codec, records
@@ -202,14 +202,21 @@ def _event(store: FolderStore, job: str, kind: str, data: dict[str, Any]) -> Non
 
 
 def private_folder(root: Path) -> None:
-    """Make a store's folder, for its owner alone. A `.launch` in a project tells git to look away."""
+    """Make a store's folder, for its owner alone. A `.launch` in a project tells git to look away. Raises StoreError."""
     missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        try:
             folder.mkdir(mode=0o700)
-        if folder.name == keys.WORKSPACE:
-            with contextlib.suppress(OSError):
+            if folder.name == keys.WORKSPACE:
                 (folder / ".gitignore").write_text("*\n", encoding="ascii")
+        except FileExistsError:
+            continue  # another submit was first
+        except OSError as error:
+            raise StoreError(
+                f"making the store {root}",
+                came_back=f"{error.strerror or error}: {folder}",
+                left="nothing was submitted",
+            ) from None
 
 
 @contextlib.contextmanager
