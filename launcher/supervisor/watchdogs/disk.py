@@ -8,10 +8,9 @@ from typing import Optional
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Checkpoints
 from launcher.model.records import DiskReading
-from launcher.model.units import show_size, show_time
 from launcher.supervisor.sample import CheckpointReading, Sample
 from launcher.supervisor.watchdogs.raised import ACT, LEVELS, NOTICE, WARNING, Raised
-from launcher.supervisor.watchdogs.words import percent
+from launcher.supervisor.watchdogs.words import percent, show_size, show_time
 
 MARKS = ((0.9, ACT), (0.8, WARNING), (0.6, NOTICE))
 SLACK = 0.02

@@ -6,10 +6,9 @@ from typing import Optional
 
 from launcher.model.outcome import Outcome
 from launcher.model.records import GpuReading
-from launcher.model.units import show_size
 from launcher.supervisor.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
-from launcher.supervisor.watchdogs.words import percent
+from launcher.supervisor.watchdogs.words import percent, show_size
 
 MEMORY_MARK = 0.9
 MEMORY_SLACK = 0.03

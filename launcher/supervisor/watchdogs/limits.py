@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Optional
 
 from launcher.model.outcome import Outcome
-from launcher.model.units import show_time
 from launcher.supervisor.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
+from launcher.supervisor.watchdogs.words import show_time
 
 NEAR = 0.9
 MARGIN = 1.1

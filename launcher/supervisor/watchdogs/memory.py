@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from launcher.model.outcome import Outcome
 from launcher.model.records import HostReading
-from launcher.model.units import show_size
 from launcher.supervisor.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, WARNING, Raised
-from launcher.supervisor.watchdogs.words import percent
+from launcher.supervisor.watchdogs.words import percent, show_size
 
 MARKS = ((0.97, ACT), (0.9, WARNING))
 SLACK = 0.03

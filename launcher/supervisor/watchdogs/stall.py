@@ -15,10 +15,9 @@ from statistics import median
 from typing import Optional
 
 from launcher.model.outcome import Outcome
-from launcher.model.units import show_time
 from launcher.supervisor.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
-from launcher.supervisor.watchdogs.words import count, percent
+from launcher.supervisor.watchdogs.words import count, percent, show_time
 
 BUSY_CORES = 0.05
 BUSY_GPU = 0.05

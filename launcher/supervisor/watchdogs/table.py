@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from launcher.model.job import JobSpec, TaskSpec
+from launcher.model.outcome import Outcome
 from launcher.model.phase import Watch
 from launcher.model.records import Finding
 from launcher.supervisor.sample import Judgement, Sample, Stop
@@ -62,7 +63,7 @@ class Board:
 
     def judge(self, sample: Sample) -> Judgement:
         """Everything that holds now. `stop` is the first watchdog's, in the order of the table, that may and wants to."""
-        stop: Optional[Stop] = None
+        stop: Optional[tuple[Outcome, str, tuple[str, str]]] = None
         evidence = False
         for kept in self._kept.values():
             kept.missed += 1
@@ -74,11 +75,12 @@ class Board:
                 stopping = mode is Watch.STOP and raised.stop is not None
                 evidence = evidence or (raised.evidence and self._wants_evidence(watch, raised, sample, stopping))
                 if stopping and stop is None and raised.stop is not None:
-                    stop = Stop(raised.stop, raised.message, finding)
+                    stop = (raised.stop, raised.message, (raised.code, raised.key))
         self._forget(sample.mono)
         order = {level: position for position, level in enumerate(reversed(LEVELS))}
         findings = sorted((kept.finding for kept in self._kept.values()), key=lambda one: (order[one.level], one.since))
-        return Judgement(tuple(findings), stop, evidence)
+        ending = Stop(stop[0], stop[1], self._kept[stop[2]].finding) if stop else None
+        return Judgement(tuple(findings), ending, evidence)
 
     def _take(self, watch: str, raised: Raised, sample: Sample) -> Optional[Finding]:
         """Begin a finding, or renew one: its words change, its `since` stays."""
