@@ -128,6 +128,8 @@ def _decode_plain(kind: Any, data: Any, path: str) -> Any:
 def _decode_union(kinds: Sequence[Any], data: Any, path: str) -> Any:
     if data is None and type(None) in kinds:
         return None
+    if isinstance(data, str) and str in kinds:
+        return data  # where text is possible, "NaN" is text
     misfit: Any = None
     for kind in kinds:
         if kind is type(None):
