@@ -1,4 +1,8 @@
-"""From which checkpoint an attempt resumes: the newest complete one of the task's earlier attempts."""
+"""From which checkpoint an attempt resumes: the newest complete one of the task's earlier attempts.
+
+Nobody may have watched the end of an attempt, so what its child announced is read here again: a checkpoint that was declared
+complete in its last seconds needs no time to prove it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,14 @@ from pathlib import Path
 from typing import Optional
 
 from launcher.errors import LaunchError
-from launcher.store import records
+from launcher.store import keys, records
 from launcher.supervisor import checkpoints
+from launcher.supervisor.declared import Lines
+from launcher.supervisor.logtext import load_object
 from launcher.supervisor.places import Places
+
+READ_CPU_S = 10.0
+"""For the progress of one earlier attempt; a day of it takes a second."""
 
 
 def newest(places: Places, wall: float) -> Optional[Path]:
@@ -20,13 +29,26 @@ def newest(places: Places, wall: float) -> Optional[Path]:
         return None
     for attempt in sorted(_earlier(places), reverse=True):
         folder = places.checkpoints_of(attempt)
-        found = checkpoints.complete(folder, rules, wall) if folder is not None and folder.is_dir() else []
-        if found:
-            return found[-1]
+        if folder is not None and folder.is_dir():
+            found = checkpoints.complete(folder, rules, wall, announced=_announced(places, attempt, folder))
+            if found:
+                return found[-1]
         named = _recorded(places, attempt)
         if named is not None and os.path.exists(named):
             return Path(named)
     return None
+
+
+def _announced(places: Places, attempt: int, folder: Path) -> set[str]:
+    """Where the checkpoints that an earlier child said are complete lie now: at its end they are moved out of its tree."""
+    record = keys.of_attempt(places.spec.job, places.task.index, attempt, keys.PROGRESS)
+    try:
+        lines = Lines(places.store.path(record)).new(READ_CPU_S)
+    except (OSError, LaunchError):
+        return set()
+    objects = (load_object(line) for line in lines if b'"checkpoint"' in line)
+    said = (found.get("checkpoint") for found in objects if found is not None)
+    return {str(folder / os.path.basename(path)) for path in said if isinstance(path, str) and "\0" not in path}
 
 
 def _earlier(places: Places) -> list[int]:
