@@ -18,7 +18,8 @@ from launcher.model.job import Code, JobSpec, Place, TaskSpec, pack
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Resources, Watch, Watches
 from launcher.model.records import SCHEMA, AgentView, Claim, EndedTask, Event, ExitRecord, Order, Released
-from launcher.operations.plan import parts, who
+from launcher.operations.plan import parts
+from launcher.operations.signature import who
 from launcher.store import keys, processes, records
 from launcher.store.folder import FolderStore
 from tests.waiting import until

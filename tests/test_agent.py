@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -270,9 +269,8 @@ def test_an_agent_takes_little(tmp_path: Path) -> None:
     wakeups = (switches() - before) / (time.monotonic() - begun)
     stat = processes.stat(agent)
     assert stat is not None
-    print(json.dumps({"rss_mb": stat.rss * 4096 / 1e6, "wakeups_per_s": wakeups}))
     assert wakeups < 2.5
-    assert stat.rss * os.sysconf("SC_PAGE_SIZE") < 20e6
+    assert stat.rss * os.sysconf("SC_PAGE_SIZE") < 18e6
     stop(one)
     one.released()
 

@@ -148,8 +148,8 @@ def _cost(known: Known, tasks: tuple[TaskView, ...]) -> Optional[float]:
             if cost is not None:
                 costs[line.task, line.attempt] = cost
     for task in tasks:
-        if task.cost is not None:
-            costs[task.index, task.attempt] = task.cost
+        if task.cost is not None:  # an agent's line holds the cost of all attempts that it made of the task
+            costs.setdefault((task.index, task.attempt), task.cost)
     return sum(costs.values()) if costs else None
 
 

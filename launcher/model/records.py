@@ -289,7 +289,11 @@ class RunningTask:
 
 @dataclass(frozen=True)
 class EndedTask:
-    """One line of the agent's ended segment: enough for a table, so that `status` need not open each exit record."""
+    """One line of the agent's ended segment: enough for a table, so that `status` need not open each exit record.
+
+    A task gets its line when it is over for good: an attempt that is followed by another has none, and `cost` is that of
+    all attempts which this agent made of the task. Attempt 0: none was begun.
+    """
 
     task: int
     attempt: int

@@ -92,12 +92,13 @@ def reconcile(store: FolderStore, job: str) -> Reconciled:
         raise NotFound(f"job {job} is not in {store.root}", hint="launch status")
     open_ones = _open(store, job)
     adopted, unclear = _without_id(store, spec, open_ones) if open_ones else ([], {})
+    native = stores.native_ids(store, job)
     view = gather(store, job)
     lost: list[LostAllocation] = []
+    for name, why in _unseen(spec, view, open_ones).items():
+        unclear.setdefault(name, why)
     for place in view.allocations:
         if place.lost is None:
-            if place.allocation in open_ones and place.state is State.UNKNOWN:
-                unclear.setdefault(place.allocation, place.why or "its place did not say")
             continue
         unclear.pop(place.allocation, None)
         new = place.allocation in open_ones
@@ -105,11 +106,32 @@ def reconcile(store: FolderStore, job: str) -> Reconciled:
             continue  # it has released by itself meanwhile
         tasks = tuple(_lost_task(view.tasks, index, place.allocation) for index in place.tasks)
         kept = tuple(task for task in tasks if task is not None)
-        lost.append(LostAllocation(place.allocation, place.native_id, place.lost, kept, new))
-    native = {place.allocation: place.native_id for place in view.allocations}
+        lost.append(LostAllocation(place.allocation, native.get(place.allocation), place.lost, kept, new))
     words = tuple(Unclear(name, native.get(name), why) for name, why in sorted(unclear.items()))
     left = tuple(left_running(store, view)) if any(place.lost for place in view.allocations) else ()
     return Reconciled(job, tuple(lost), left, tuple(adopted), words)
+
+
+def _unseen(spec: JobSpec, view: JobView, open_ones: set[str]) -> dict[str, str]:
+    """Allocations whose place cannot tell, and whose agent does not speak either."""
+    mute = {
+        place.native_id: place.allocation
+        for place in view.allocations
+        if place.allocation in open_ones and place.lost is None and place.native_id is not None
+        if place.silent is not None or place.state in (State.UNKNOWN, State.SUBMITTED, State.PENDING)
+    }
+    if not mute:
+        return {}
+    try:
+        looks = registry.create(spec.place).observe(list(mute))
+    except LaunchError as error:
+        return dict.fromkeys(mute.values(), f"{spec.place.executor} could not be asked: {error}")
+    found = {}
+    for native_id, name in mute.items():
+        look = looks.get(native_id)
+        if look is None or look.state is State.UNKNOWN:
+            found[name] = look.why if look is not None and look.why else "its place did not say"
+    return found
 
 
 def left_running(store: FolderStore, view: JobView) -> list[Leftover]:
