@@ -153,6 +153,8 @@ def test_a_checkpoint_that_is_larger_than_the_others_is_told() -> None:
     saved = CheckpointReading(("/c/1", "/c/2", "/c/3"), (GB, GB, 3 * GB), (1.0, 2.0, 3.0))
     _, finding = first(play(board(checkpoints=Checkpoints("c")), [at(0, checkpoints=saved)]), "disk.checkpoint_larger")
     assert "3GB" in finding.message and "1GB" in finding.message
+    few = CheckpointReading(("/c/9", "/c/10"), (2, 3), (1.0, 2.0))
+    assert not play(board(checkpoints=Checkpoints("c")), [at(0, checkpoints=few)])[0][1].findings
 
 
 # --- metrics --------------------------------------------------------------------------------------------------------------
@@ -222,6 +224,15 @@ def test_the_users_own_rules() -> None:
     stop = played[2][1].stop
     assert stop is not None and stop.reason == "val_loss is 0.009 at step 2: val_loss < 0.01"
     assert "metrics.bad_rule" in codes(played[0][1])
+
+
+def test_every_rule_that_a_phase_may_have_is_understood_here() -> None:
+    watch = replace(ALL_STOP, rules=("loss isnan", "isnan(val/loss)", "grad_norm >= inf", "lr != 0.1"))
+    names = {"loss": math.nan, "val/loss": math.nan, "grad_norm": math.inf, "lr": 0.2}
+    points = tuple(MetricPoint(name, value, 1.0) for name, value in names.items())
+    found = play(board(watch), [at(0, points=points)])[0][1].findings
+    assert sum(one.code == "metrics.rule" for one in found) == 4
+    assert all(one.code != "metrics.bad_rule" for one in found)
 
 
 # --- stall ----------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ SOON_S = 3600.0
 VERY_SOON_S = 600.0
 LAST_BYTES = 1 << 30
 """So little left is no room to work in, whatever the size of the disk."""
-LARGER = 1.25
+LARGER, LARGER_BY = 1.25, 16 << 20
+"""Both must be so before it is told: a state of a few bytes grows with each digit of its step."""
 ROOM = 1.1
 _HINT = "free space, lower save_steps' frequency or checkpoints.keep_last, or use a larger disk"
 
@@ -110,7 +111,7 @@ class DiskWatch:
         found = []
         newest, earlier = checkpoints.sizes[-1], checkpoints.sizes[:-1]
         expected = self._rules.size if self._rules.size is not None else median(earlier) if earlier else None
-        if expected and newest > expected * LARGER:
+        if expected and newest > max(expected * LARGER, expected + LARGER_BY):
             message = f"{checkpoints.complete[-1]} has {show_size(newest)}, expected were {show_size(expected)}"
             hint = "optimizer state or a whole model where an adapter was meant? Each further one costs as much"
             found.append(Raised("disk.checkpoint_larger", WARNING, message, hint))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Optional
 
 from launcher.model.outcome import Outcome
+from launcher.model.rules import RULE_FORMS, Rule, parse_rule
 from launcher.supervisor.sample import MetricPoint, Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import count
@@ -23,15 +23,6 @@ DIVERGED, DIVERGED_FAR = 3.0, 10.0
 LEAST = 0.05
 """Of the first loss: what wanders about below this has converged."""
 NAMES = 200
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-}
-_RULE = re.compile(r"\s*([A-Za-z_][\w./@-]*)\s*(<=|>=|==|!=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?|nan|inf|-inf)\s*")
 _VALIDATION = re.compile(r"(?:^|[_/.-])(?:val|valid|validation|eval|evaluation|dev|test)(?:[_/.-]|\d|$)", re.IGNORECASE)
 
 
@@ -70,7 +61,7 @@ class MetricsWatch:
 
     def __init__(self, rules: Sequence[str] = ()) -> None:
         self._series: dict[str, _Series] = {}
-        self._rules = [(rule, _RULE.fullmatch(rule)) for rule in rules]
+        self._rules = [(rule, _parsed(rule)) for rule in rules]
         self._checkpoint: Optional[str] = None
 
     def look(self, sample: Sample) -> list[Raised]:
@@ -144,30 +135,25 @@ class MetricsWatch:
 
     def _by_rule(self) -> list[Raised]:
         found = []
-        for rule, match in self._rules:
-            if match is None:
-                message = f"the rule {rule!r} cannot be read"
-                found.append(
-                    Raised("metrics.bad_rule", NOTICE, message, "metric < number, such as val_loss < 0.01", rule)
-                )
+        for text, rule in self._rules:
+            if rule is None:
+                message = f"the rule {text!r} cannot be read"
+                found.append(Raised("metrics.bad_rule", NOTICE, message, f"valid: {RULE_FORMS}", text))
                 continue
-            name, sign, bound = match.groups()
-            series = self._series.get(name) or self._series.get(name.lower())
-            if series is None or series.newest is None:
+            series = self._series.get(rule.metric) or self._series.get(rule.metric.lower())
+            if series is None or series.newest is None or not rule.holds(series.newest.value):
                 continue
-            try:
-                true = _OPERATORS[sign](series.newest.value, float(bound))
-            except ValueError:
-                message = f"the rule {rule!r} cannot be read"
-                found.append(
-                    Raised("metrics.bad_rule", NOTICE, message, "metric < number, such as val_loss < 0.01", rule)
-                )
-                continue
-            if true:
-                at = "" if series.newest.step is None else f" at step {count(series.newest.step)}"
-                message = f"{name} is {_show(series.newest.value)}{at}: {rule.strip()}"
-                found.append(Raised("metrics.rule", ACT, message, None, rule, Outcome.FAILED))
+            at = "" if series.newest.step is None else f" at step {count(series.newest.step)}"
+            message = f"{rule.metric} is {_show(series.newest.value)}{at}: {text.strip()}"
+            found.append(Raised("metrics.rule", ACT, message, None, text, Outcome.FAILED))
         return found
+
+
+def _parsed(text: str) -> Optional[Rule]:
+    try:
+        return parse_rule(text)
+    except ValueError:
+        return None
 
 
 def _is_loss(name: str) -> bool:
