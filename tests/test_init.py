@@ -41,7 +41,7 @@ def test_what_it_writes_is_valid(odd_path: Path) -> None:
 
 
 def test_what_it_writes_runs_by_hand(odd_path: Path) -> None:
-    """Outside of `launch` the same script runs; its end to end test with `submit` is in tests/test_submit*.py."""
+    """Outside of `launch` the same script runs, and resumes."""
     init(odd_path)
     params = json.dumps({"steps": 3, "seconds_per_step": 0, "name": "there"})
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "LAUNCH_PARAMS": params}
@@ -115,3 +115,15 @@ def test_the_words_of_the_command(odd_path: Path) -> None:
     assert said.stderr == "next: launch submit hello --follow\n"
     again = subprocess.run([*command, "--json"], cwd=odd_path, env=environ, capture_output=True, text=True, timeout=60)
     assert json.loads(again.stdout)["left_alone"] == list(FILES)
+
+
+def test_what_it_writes_runs_as_a_job(odd_path: Path) -> None:
+    """The two commands that a new user types: `launch init`, `launch submit hello --follow`."""
+    init(odd_path)
+    command = [sys.executable, "-m", "launcher.cli.main", "submit", "hello", "--follow"]
+    command += ["--profile", "workstation", "--set", "steps=3", "--set", "seconds_per_step=0.01", "--set", "beat=0.2"]
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=odd_path, env=environ, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[1] step 3: hello again" in done.stdout.splitlines()
+    assert (odd_path / "results/hello/world.txt").read_text() == "hello, world\n"

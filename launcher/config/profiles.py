@@ -203,19 +203,19 @@ def _with_python(
     """The Python of a command `python ...`: the profile's, the active environment's, else the one that runs `launch`."""
     if options.python is not None:
         path = Path(os.path.abspath(project.root / os.path.expanduser(_filled(options.python, environ))))
-        if not _runs(path):
+        if not _is_program(path):
             problems.at(shape, ("options", "python"), "is no program that can be executed")
         return replace(options, python=os.fspath(path))
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
         path = Path(environ.get(variable, ""), "bin", "python")
-        if environ.get(variable) and _runs(path):
+        if environ.get(variable) and _is_program(path):
             origins["options.python"] = f"${variable}"
             return replace(options, python=os.path.abspath(path))
     origins["options.python"] = "the Python that runs launch"
     return replace(options, python=sys.executable)
 
 
-def _runs(path: Path) -> bool:
+def _is_program(path: Path) -> bool:
     try:
         return path.is_file() and os.access(path, os.X_OK)
     except (OSError, ValueError):

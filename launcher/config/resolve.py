@@ -54,13 +54,33 @@ def job(
     for everything else.
     """
     loaded = with_sets(loaded, sets)
-    phase, problems = loaded.phase, Problems()
-    chosen = choose(phase, loaded.name, array)
+    problems = Problems()
+    chosen = choose(loaded.phase, loaded.name, array)
     if not chosen.tasks:
         problems.at(loaded.shape, ("matrix",), "excludes every combination, so there is no task", found=None)
     small = frozenset(index for index, _ in chosen.tasks) if smoke == "all" else frozenset(smoke)
     tasks, resources = _tasks(loaded, profile, chosen, small, problems)
-    spec = JobSpec(
+    spec = replace(
+        _of_phase(loaded, profile, identity, code, kit),
+        tasks=tasks,
+        resources=resources,
+        limit=limit if limit is not None else chosen.limit,
+        pack=pack,
+        budget=check_budget(loaded, profile, budget, problems),
+        after=tuple(after),
+        smoke=tuple(index for index, _ in chosen.tasks if index in small),
+    )
+    _secrets(loaded, profile, problems)
+    check_limits(spec, loaded, profile, problems)
+    check_filled(spec, loaded, profile, problems)
+    problems.stop_if_any()
+    return spec
+
+
+def _of_phase(loaded: LoadedPhase, profile: LoadedProfile, identity: Identity, code: Code, kit: str) -> JobSpec:
+    """What does not depend on the choice of tasks."""
+    phase = loaded.phase
+    return JobSpec(
         schema=SCHEMA,
         job=identity.job,
         phase=loaded.name,
@@ -74,8 +94,8 @@ def job(
         command=tuple(phase.command),
         shell=phase.shell,
         params=dict(phase.params),
-        tasks=tasks,
-        resources=resources,
+        tasks=(),
+        resources=(),
         env={**profile.profile.defaults.env, **phase.env},
         secrets=phase.secrets,
         setup=phase.setup,
@@ -87,18 +107,8 @@ def job(
         distributed=phase.distributed,
         grace=phase.grace,
         beat=_beat(loaded),
-        limit=limit if limit is not None else chosen.limit,
-        pack=pack,
-        budget=check_budget(loaded, profile, budget, problems),
-        after=tuple(after),
-        smoke=tuple(index for index, _ in chosen.tasks if index in small),
         description=phase.description,
     )
-    _secrets(loaded, profile, problems)
-    check_limits(spec, loaded, profile, problems)
-    check_filled(spec, loaded, profile, problems)
-    problems.stop_if_any()
-    return spec
 
 
 def place(profile: LoadedProfile) -> Place:
