@@ -34,7 +34,7 @@ def to_do(store: FolderStore, order: Order, ended_here: Iterable[EndedTask]) -> 
             attempt = records.attempts(store, order.job, task)[-1:]
             if attempt and _succeeded(store, order.job, task, attempt[0]):
                 continue
-            still = _still_runs(store, order.job, task, attempt[0]) if attempt else None
+            still = _still_working(store, order.job, task, attempt[0]) if attempt else None
             if still:
                 words.append(still)
                 continue
@@ -50,7 +50,7 @@ def _succeeded(store: FolderStore, job: str, task: int, attempt: int) -> bool:
     return found is not None and found.outcome is Outcome.SUCCEEDED
 
 
-def _still_runs(store: FolderStore, job: str, task: int, attempt: int) -> Optional[str]:
+def _still_working(store: FolderStore, job: str, task: int, attempt: int) -> Optional[str]:
     """In words, if an earlier attempt's supervisor or child is seen to run on this host."""
     try:
         if records.read_exit(store, job, task, attempt) is not None:
