@@ -22,6 +22,7 @@ from launcher.supervisor.sample import MetricPoint
 
 BLOCK = 256 * 1024
 LONGEST_LINE = 64 * 1024
+TOO_LONG = b"?"
 CPU_S = 0.05
 """Of one look. A file that grows faster is read on at the next look, in order: here nothing may be skipped."""
 WINDOW_S = 300.0
@@ -42,7 +43,7 @@ class Lines:
         self._skipping = False
 
     def new(self, cpu: float = CPU_S) -> list[bytes]:
-        """Lines that were added; a line longer than 64 kB comes back as an empty one. Raises OSError."""
+        """Lines that were added; for one longer than 64 kB comes `TOO_LONG`, which is no JSON. Raises OSError."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -66,10 +67,10 @@ class Lines:
         parts = (self._carry + block).split(b"\n")
         self._carry = parts.pop()
         if self._skipping and parts:
-            parts[0], self._skipping = b"", False
+            parts[0], self._skipping = TOO_LONG, False
         if len(self._carry) > LONGEST_LINE:
             self._carry, self._skipping = b"", True
-        return [part if len(part) <= LONGEST_LINE else b"" for part in parts]
+        return [part if len(part) <= LONGEST_LINE else TOO_LONG for part in parts]
 
 
 class Announced(NamedTuple):
@@ -119,7 +120,7 @@ class DeclaredReader:
 
     def _object(self, line: bytes) -> Optional[dict[str, Any]]:
         found = load_object(line)
-        if found is None and (line.strip() or not line):
+        if found is None and line.strip():
             self._garbage += 1
         return found
 

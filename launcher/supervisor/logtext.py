@@ -138,7 +138,7 @@ _KINDS = (
             b"oom-kill",
             b"Out of memory: K",
         ),
-        rb"(?<![a-z])MemoryError|cannot allocate memory|std::bad_alloc|can't allocate memory|oom-kill|out of memory: kill",
+        rb"(?<![a-z])MemoryError\b|cannot allocate memory|std::bad_alloc|can't allocate memory|oom-kill|out of memory: kill",
     ),
     _kind(
         "disk_full",

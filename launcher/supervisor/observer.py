@@ -7,16 +7,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional
 
-from launcher.model.records import Declared, DiskReading, GpuReading
+from launcher.model.records import Declared, DiskReading
 from launcher.store import keys
-from launcher.supervisor import gpus
 from launcher.supervisor.declared import DeclaredReader, DeclaredState
 from launcher.supervisor.disks import Ballast, DiskReader, red
+from launcher.supervisor.gpusources import GpuSources
 from launcher.supervisor.host import HostReader
 from launcher.supervisor.keeping import CheckpointKeeper, Kept
 from launcher.supervisor.logscan import LogScan, LogState, wanted_names
+from launcher.supervisor.mail import Mail, drained
 from launcher.supervisor.proctree import TreeReader
 from launcher.supervisor.sample import (
     Judgement,
@@ -33,8 +34,6 @@ from launcher.supervisor.watchdogs.table import Board
 
 __all__ = ["Judgement", "Observer", "Peaks", "Sample", "Sign", "Stop", "Watched"]
 
-T = TypeVar("T")
-
 DEADLINE_S = 10.0
 LEAST_DEADLINE_S = 1.0
 EARLY = 0.9
@@ -42,7 +41,6 @@ EARLY = 0.9
 FINAL_S = 2.0
 EVENTS_KEPT = 200
 METRICS_KEPT = 200
-POINTS_KEPT = 4000
 
 
 class Observer:
@@ -60,6 +58,7 @@ class Observer:
         self._happened: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._metrics: dict[str, float] = {}
         self._peaks = Peaks()
+        self._judgement = Judgement()
         self._started_mono: Optional[float] = None
         self._elapsed_before = 0.0
         self._board = Board(spec, watched.task, len(watched.gpus))
@@ -74,9 +73,9 @@ class Observer:
         )
         self._log_scan = LogScan(folder / keys.LOG, names)
         self._ended = False
-        self._log_mail = _Mail()
+        self._log_mail = Mail()
         self._declared_reader = DeclaredReader(folder / keys.PROGRESS, folder / keys.METRICS)
-        self._metric_mail = _Mail()
+        self._metric_mail = Mail()
         self._log: Source[LogState] = self._source("log", self._read_log)
         self._declared: Source[DeclaredState] = self._source("progress", self._read_declared)
         self._tree = self._source("processes", TreeReader(watched.pids).read)
@@ -91,10 +90,7 @@ class Observer:
             self._checkpoints = self._source("checkpoints", self._keeper.read)
         self._telemetry_mail: deque[Sample] = deque(maxlen=20)
         self._writer = self._source("telemetry", self._write_telemetry)
-        self._nvml: Optional[Source[tuple[GpuReading, ...]]] = None
-        self._smi: Optional[Source[tuple[GpuReading, ...]]] = None
-        if watched.gpus or gpus.present():
-            self._nvml = self._source("nvml", gpus.NvmlReader(watched.gpus).read, deep=True)
+        self._gpus = GpuSources(watched.gpus, self._deadline)
 
     def start(self) -> None:
         """Begin all readings."""
@@ -121,7 +117,7 @@ class Observer:
             progress=declared.progress if declared else None,
             tree=tree.reading if tree else None,
             io_bytes=tree.io_bytes if tree else None,
-            gpus=self._gpus(mono),
+            gpus=self._gpus.readings(mono),
             disks=self._disk_readings(mono),
             host=self._host.value(mono),
             metrics=dict(self._metrics),
@@ -139,8 +135,13 @@ class Observer:
         return sample
 
     def judge(self, sample: Sample) -> Judgement:
-        """What the watchdogs say of a sample. Each sample once, in order."""
-        return self._board.judge(sample)
+        """What the watchdogs say of a sample. Each sample once, in order. A judge that fails takes nothing else with it."""
+        try:
+            self._judgement = self._board.judge(sample)
+        except Exception as error:  # noqa: BLE001 - the attempt goes on whatever the judges make of its readings
+            self._happened.append({"kind": "judge failed", "why": f"{type(error).__name__}: {error}"})
+            return Judgement(self._judgement.findings)
+        return self._judgement
 
     def declared(self) -> Optional[Declared]:
         """What the child said of its own end, as far as it has been read."""
@@ -203,13 +204,12 @@ class Observer:
             source.close()
         self._ballast.free()
 
-    def _source(self, name: str, read: Callable[[], Any], *, deep: bool = False) -> Source[Any]:
-        return Source(name, read, deadline=self._deadline, deep=deep)
+    def _source(self, name: str, read: Callable[[], Any]) -> Source[Any]:
+        return Source(name, read, deadline=self._deadline)
 
     def _sources(self) -> list[Source[Any]]:
-        maybe = (self._checkpoints, self._nvml, self._smi)
         found: list[Source[Any]] = [self._log, self._declared, self._tree, self._host, *self._disks, self._writer]
-        return [*found, *(source for source in maybe if source is not None)]
+        return [*found, *((self._checkpoints,) if self._checkpoints else ()), *self._gpus.sources]
 
     def _ask_all(self, mono: float, sample: Sample) -> None:
         self._telemetry_mail.append(sample)
@@ -229,30 +229,12 @@ class Observer:
     def _missing(self, mono: float) -> dict[str, float]:
         found = {}
         for source in self._sources():
-            if source is self._nvml or source is self._smi:
-                continue
-            since = source.missing_since(mono)
+            since = None if source in self._gpus.sources else source.missing_since(mono)
             if since is not None:
                 found[source.name] = since
-        if self._nvml is not None and self._gpus(mono) is None:
-            since = self._nvml.missing_since(mono)
-            if since is not None:
-                found["gpus"] = since
-        return found
-
-    def _gpus(self, mono: float) -> Optional[tuple[GpuReading, ...]]:
-        """NVML's readings; where it does not answer, those of nvidia-smi, which is asked from then on."""
-        if self._nvml is None:
-            return None
-        found = self._nvml.value(mono)
-        if found is None and self._nvml.missing_since(mono) is not None:
-            if self._smi is None:
-                from launcher.supervisor.nvidia_smi import SmiReader
-
-                self._smi = self._source("nvidia-smi", SmiReader(self._watched.gpus, self._deadline * 0.8).read)
-                self._smi.start()
-                self._smi.ask(mono)
-            return self._smi.value(mono)
+        since = self._gpus.missing_since(mono)
+        if since is not None:
+            found["gpus"] = since
         return found
 
     def _disk_readings(self, mono: float) -> Optional[tuple[DiskReading, ...]]:
@@ -305,32 +287,6 @@ class Observer:
             self._telemetry.add(sample)
         if self._ended:
             self._telemetry.close()
-
-
-class _Mail:
-    """Carries points from a source's thread to the sampling one. What is done to a deque is atomic, so it has no lock."""
-
-    def __init__(self) -> None:
-        self._letters: deque[MetricPoint] = deque(maxlen=POINTS_KEPT)
-        self._skipped: deque[int] = deque(maxlen=POINTS_KEPT)
-        self.names: set[str] = set()
-
-    def put(self, points: tuple[MetricPoint, ...], skipped: int = 0) -> None:
-        self._letters.extend(points)
-        self.names.update(point.name for point in points)
-        if skipped:
-            self._skipped.append(skipped)
-
-    def take(self) -> tuple[MetricPoint, ...]:
-        return tuple(drained(self._letters))
-
-    def take_skipped(self) -> int:
-        return sum(drained(self._skipped))
-
-
-def drained(queue: deque[T]) -> list[T]:
-    """What is in it now, taken out, while another thread may go on filling it."""
-    return [queue.popleft() for _ in range(len(queue))]
 
 
 def _distinct(paths: tuple[Path, ...]) -> list[Path]:
