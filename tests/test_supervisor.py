@@ -81,7 +81,7 @@ def test_what_cannot_be_executed_is_start_failed(stage: Stage, command: tuple[st
     stage.job("print('x')", command=command)
     record = stage.run()
     assert record.outcome is Outcome.START_FAILED and words in record.reason and command[0] in record.reason, record
-    assert processes.marked(f"{JOB}/0/1") == []
+    assert processes.marked(f"{JOB}/0/1", str(stage.store.root)) == []
 
 
 def test_the_child_is_told_what_it_is(stage: Stage) -> None:

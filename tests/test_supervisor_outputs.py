@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,10 @@ import json; open(json.loads(os.environ['LAUNCH_OUTPUTS'])['out'], 'w').write('n
 from launcher import task; task.output('out').write_text('new')""",
 }
 FOLDER_WAYS = {
-    "makedirs": "os.makedirs('model', exist_ok=True); open('model/a', 'w').write('a'); os.mkdir('model/sub'); open('model/sub/b', 'w').write('b')",
-    "pathlib": "p = pathlib.Path('model/sub'); p.mkdir(parents=True, exist_ok=True); (p / 'b').write_text('b'); (p.parent / 'a').write_text('a')",
+    "makedirs": """
+os.makedirs('model', exist_ok=True); open('model/a', 'w').write('a'); os.mkdir('model/sub'); open('model/sub/b', 'w').write('b')""",
+    "pathlib": """
+p = pathlib.Path('model/sub'); p.mkdir(parents=True, exist_ok=True); (p / 'b').write_text('b'); (p.parent / 'a').write_text('a')""",
     "removed and made": """
 os.makedirs('model/old'); shutil.rmtree('model'); os.makedirs('model/sub')
 open('model/a', 'w').write('a'); open('model/sub/b', 'w').write('b')""",
@@ -359,6 +360,6 @@ def test_a_disk_that_is_really_full_has_room_for_the_last_words(
     if done.returncode in (1, 77) and ("unshare" in done.stderr or "mount" in done.stderr):
         pytest.skip(f"no mounts for users here: {done.stderr}")
     assert done.returncode == 0, done.stderr
-    outcome, reason, size = done.stdout.strip().split(" | ")
+    outcome, _, size = done.stdout.strip().split(" | ")
     assert int(size) == 200_000, "the output is still there"
     assert outcome in ("succeeded", "out of disk"), done.stdout

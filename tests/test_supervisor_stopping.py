@@ -241,7 +241,8 @@ for life in range(50):
         pid, status, usage = os.wait4(-1, 0)
         if pid == process.pid:
             break
-        line = json.dumps({'exited': {'pid': pid, 'status': status, 'maxrss': usage.ru_maxrss * 1024, 'cpu': 0.5}}).encode() + b'\\n'
+        exit = {'pid': pid, 'status': status, 'maxrss': usage.ru_maxrss * 1024, 'cpu': 0.5}
+        line = json.dumps({'exited': exit}).encode() + b'\\n'
         if told:
             exited.append(line)
             try:
@@ -404,3 +405,17 @@ if found is None:
     assert stage.output(2) == "resume 2\n"
     claim = records.read_claim(stage.store, JOB, 0, 2)
     assert claim is not None and claim.resumed_from == record.checkpoint
+
+
+def test_a_job_of_the_same_id_in_another_store_is_left_alone(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Stage(tmp_path / "other")
+    other.job(POLITE, grace=20.0)
+    other.start()
+    other.until_log("up")
+    stage.job("print('done')")
+    assert stage.run().outcome is Outcome.SUCCEEDED
+    assert other.heartbeat() is not None and "saved" not in other.output()
+    other.stop()
+    record = other.ended()
+    assert record.outcome is Outcome.CANCELLED and record.exit_code == 75, record

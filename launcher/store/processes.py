@@ -155,13 +155,21 @@ def tree(roots: Iterable[int]) -> list[Stat]:
     return list(members.values())
 
 
-def marked(attempt_id: str) -> list[int]:
+def marked(attempt_id: str, store: Optional[str] = None) -> list[int]:
     """Processes, ascending, whose environment at their start named this attempt, wherever they have got to in the tree.
 
-    A process that overwrote its environment (to set its title) is not found. Zombies have none.
+    `store`, the store's folder as the attempt was given it, leaves out those of a job that has the same id in another
+    store. A process that overwrote its environment (to set its title) is not found. Zombies have none.
     """
-    wanted = f"{ATTEMPT_VARIABLE}={attempt_id}".encode()
-    return sorted(pid for pid in all_pids() if wanted in environment(pid))
+    return sorted(pid for pid in all_pids() if names(environment(pid), attempt_id, store))
+
+
+def names(variables: list[bytes], attempt_id: str, store: Optional[str] = None) -> bool:
+    """Whether the assignments that a process was started with are those of an attempt (of a job in `store`)."""
+    if f"{ATTEMPT_VARIABLE}={attempt_id}".encode() not in variables:
+        return False
+    within = None if store is None else b"LAUNCH_STOP_FILE=" + os.fsencode(store) + b"/"
+    return within is None or any(variable.startswith(within) for variable in variables)
 
 
 def environment(pid: int) -> list[bytes]:

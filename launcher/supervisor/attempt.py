@@ -165,7 +165,7 @@ class Attempt:
     def _observe(self, started: Started) -> None:
         """Open the eyes, once the child runs."""
         places = self.places
-        self.members = Members(started.child, places.attempt_id)
+        self.members = Members(started.child, places.attempt_id, str(places.store.root))
         self.started_at = started.at
         if started.fresh:
             self._oom_known = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
@@ -110,6 +110,7 @@ def _readings(sample: Optional[Sample]) -> dict[str, Any]:
 def say(text: str) -> None:
     """To standard error, which is the log of the allocation: only what goes wrong with the supervisor itself."""
     try:
-        print(f"launch supervisor: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
+        # Not through sys.stderr: what its buffer could not write it tries again at exit, and changes the exit code.
+        os.write(2, f"launch supervisor: {text}\n".encode("utf-8", "surrogateescape"))
+    except OSError:
         pass  # the disk of that log is full, or nobody holds it open

@@ -29,10 +29,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except LaunchError as error:
         say(in_one_line(error))
     except Exception:  # noqa: BLE001 - the last resort: it goes to the allocation's log, and the agent starts another
-        try:
-            traceback.print_exc()
-        except OSError:
-            pass
+        say(traceback.format_exc())
     return 1
 
 

@@ -23,10 +23,11 @@ class Members:
     no programs any more (`alone`), by coming from another session at all.
     """
 
-    def __init__(self, root: ProcessId, attempt_id: str) -> None:
+    def __init__(self, root: ProcessId, attempt_id: str, store: str) -> None:
         self.root = root
         self.alone = False
         self._attempt_id = attempt_id
+        self._store = store
         self._known: set[tuple[int, int]] = set()  # pid and start
         self._zombies: dict[tuple[int, int], float] = {}
 
@@ -37,7 +38,7 @@ class Members:
     def everyone(self) -> list[int]:
         """Those that run, with the ones that only their mark gives away, wherever they have got to."""
         found = set(self.pids())
-        found.update(processes.descendants(processes.marked(self._attempt_id)))
+        found.update(processes.descendants(processes.marked(self._attempt_id, self._store)))
         return sorted(found - {os.getpid()})
 
     def signal(self, number: int, pids: Optional[list[int]] = None) -> None:
@@ -107,8 +108,7 @@ class Members:
             return False
         if self.alone or self.root.pid in (member.session, member.group) or (member.pid, member.start) in self._known:
             return True
-        mark = f"{processes.ATTEMPT_VARIABLE}={self._attempt_id}".encode()
-        return mark in processes.environment(member.pid)
+        return processes.names(processes.environment(member.pid), self._attempt_id, self._store)
 
     def _signal_group(self, number: int) -> bool:
         """A group keeps its number as long as its leader exists, as a zombie too; after that it may be another's."""

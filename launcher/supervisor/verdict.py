@@ -104,7 +104,7 @@ def _stopped(facts: Facts) -> Optional[Verdict]:
     """A child that was asked to stop and exits with 0 has finished only if it says so by its progress."""
     if facts.stop is None:
         return None
-    if facts.code == 0 and not facts.missing and facts.complete:
+    if facts.code == 0 and not facts.missing and facts.complete and facts.declared is None:
         return None
     return Verdict(facts.stop.outcome, f"{facts.stop.reason}{_how_it_stopped(facts)}")
 
