@@ -18,7 +18,7 @@ from launcher.config.problems import Problems, listed, nearest
 from launcher.config.project import PROFILES, Named, Project
 from launcher.config.source import read_file
 from launcher.config.written import profile_shape
-from launcher.errors import NotFound, Problem
+from launcher.errors import LaunchError, NotFound, Problem
 from launcher.model.profile import LOCAL, Profile
 
 HERE = "local"
@@ -79,6 +79,30 @@ def load(
         options = _with_python(options, shape, project, origins, environ, problems)
     problems.stop_if_any()
     return LoadedProfile(profile, title, options, store, workspace, origins, project, file, shape)
+
+
+def stores(project: Project, *, environ: Optional[Mapping[str, str]] = None) -> list[Path]:
+    """The folders of this machine where jobs of a project lie: the default's, and those that its profiles name.
+
+    A profile that is wrong is left out: to look at jobs, it need not be right.
+    """
+    environ = os.environ if environ is None else environ
+    origins: dict[str, str] = {}
+    found = [_folder(project, Node({}, BUILT_IN), None, "store", HERE, origins, environ, Problems())]
+    for named in projects.available(project, PROFILES):
+        if named.where == "shipped":
+            continue
+        problems = Problems()
+        try:
+            written = read_file(named.file, project.shown(named.file), problems)
+        except (OSError, LaunchError):
+            continue
+        if written is None or problems or written.words("executor") != HERE or written.words("store") is None:
+            continue
+        folder = _folder(project, written, written.words("store"), "store", HERE, origins, environ, problems)
+        if not problems and folder not in found:
+            found.append(folder)
+    return found
 
 
 def _read(project: Project, word: str) -> tuple[Optional[Path], Node, Problems]:

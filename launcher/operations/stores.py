@@ -53,8 +53,8 @@ def remember(root: Path) -> None:
 
 
 def known(start: Path) -> list[FolderStore]:
-    """The store of the project around `start` first, then every other that was used and still exists."""
-    roots = {own: None for own in (_project_store(start),) if own is not None}
+    """The stores of the project around `start` first, then every other that was used and still exists."""
+    roots = dict.fromkeys(_project_stores(start))
     roots.update(dict.fromkeys(_cached()))
     return [FolderStore(root) for root in roots if (root / keys.JOBS).is_dir()]
 
@@ -181,11 +181,12 @@ def _checked(found: Found) -> Found:
     return found
 
 
-def _project_store(start: Path) -> Optional[Path]:
-    """The store of the local profile. Others are known once something was submitted to them."""
+def _project_stores(start: Path) -> list[Path]:
+    """Where the jobs of the project around `start` lie, as its settings and profiles say."""
+    from launcher.config.profiles import stores
     from launcher.config.project import find
 
-    return find(start).root / ".launch" / "store"
+    return stores(find(start))
 
 
 def _cached() -> list[Path]:
