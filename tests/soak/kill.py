@@ -212,7 +212,7 @@ def finish(round_: Round, job: str, dice: random.Random) -> str:
         until(lambda: not round_.processes(), 30, f"seed {round_.seed}: nothing is left after cancel")
         return "retried and cancelled"
     until(lambda: not round_.processes(), 60, f"seed {round_.seed}: the retried tasks end")
-    states = {task["index"]: task["outcome"] for task in round_.status(job)["tasks"]}  # type: ignore[attr-defined]
+    states = {task["task"]: task["outcome"] for task in round_.status(job)["tasks"]}  # type: ignore[attr-defined]
     assert set(states.values()) == {"succeeded"}, f"seed {round_.seed}: after retry {states}"
     return "retried, all succeeded"
 
@@ -237,9 +237,9 @@ def check(round_: Round, job: str, seed: int) -> None:
     for task_shown in shown["tasks"]:  # type: ignore[attr-defined]
         assert task_shown["state"] in ("ended", "pending", "unknown"), f"seed {seed}: nothing runs, yet {task_shown}"
         if task_shown["outcome"] == "succeeded":
-            start = f"{job}/{task_shown['index']}/{task_shown['attempt']}"
+            start = f"{job}/{task_shown['task']}/{task_shown['attempt']}"
             assert start in finished, f"seed {seed}: {start} is said to have succeeded"
-            assert (round_.folder / "out" / f"{task_shown['index']}.txt").read_text() == "whole"
+            assert (round_.folder / "out" / f"{task_shown['task']}.txt").read_text() == "whole"
     whole = round_.launch("tail", f"{job}:0", "-n", "all", "--no-follow")
     logs = (
         b"".join(p.read_bytes() for p in sorted((tasks_folder / "0000").glob("*/log.txt")))
