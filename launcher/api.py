@@ -11,8 +11,9 @@ is the current folder.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -20,24 +21,32 @@ from launcher.errors import DecisionNeeded, LaunchError, NotFound, Refused, Usag
 from launcher.model.outcome import Outcome, State
 from launcher.model.view import JobView, TaskView
 from launcher.operations import cancel as _cancel
+from launcher.operations import retry as _retry
 from launcher.operations import status as _status
 from launcher.operations import stores as _stores
+from launcher.operations import submit as _submit
 from launcher.operations import wait as _wait
+from launcher.operations.cancel import Cancelled
+from launcher.operations.request import SubmitRequest
+from launcher.operations.retry import Retried
 from launcher.operations.submit import Submitted, SubmittedJob
 
 __all__ = [
+    "Cancelled",
     "DecisionNeeded",
     "JobView",
     "LaunchError",
     "NotFound",
     "Outcome",
     "Refused",
+    "Retried",
     "State",
     "Submitted",
     "SubmittedJob",
     "TaskView",
     "UsageError",
     "cancel",
+    "retry",
     "status",
     "submit",
     "wait",
@@ -62,9 +71,6 @@ def submit(
 
     Raises DecisionNeeded where earlier results are in the way: say `reuse` or `rerun`.
     """
-    from launcher.operations.request import SubmitRequest
-    from launcher.operations.submit import submit as run
-
     request = SubmitRequest(
         phases=phases,
         folder=_folder(folder),
@@ -78,7 +84,7 @@ def submit(
         reuse=reuse,
         rerun=rerun,
     )
-    return run(request)
+    return _submit.submit(request)
 
 
 def status(job: str = "last", *, folder: Folder = None) -> JobView:
@@ -93,12 +99,23 @@ def wait(job: str = "last", *, timeout: Optional[float] = None, folder: Folder =
     return _wait.wait(found.store, found.job, task=found.task, timeout=timeout)
 
 
+def cancel(job: str, *, folder: Folder = None) -> Cancelled:
+    """Stop a job, or the task that the word names; returns once it has ended, or cannot be stopped in order."""
+    found = _stores.resolve(job, _folder(folder))
+    tasks = None if found.task is None else (found.task,)
+    return _cancel.cancel(found.store, found.job, tasks, wait_s=_cancel.long_enough(found.store, found.job))
+
+
+def retry(job: str, *, folder: Folder = None) -> Retried:
+    """Run again, from their last checkpoints, the task that the word names, or all that ended without success."""
+    found = _stores.resolve(job, _folder(folder))
+    return _retry.retry(found.store, found.job, None if found.task is None else (found.task,))
+
+
 def _folder(folder: Folder) -> Path:
     return Path.cwd() if folder is None else Path(folder).absolute()
 
 
 def _text(value: Any) -> str:
-    """As it would be written in YAML, which is how `--set` reads it."""
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
+    """As it would be written in YAML, which is how `--set` reads it: JSON is YAML too, and `"3"` stays a text."""
+    return json.dumps(value)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from tests.projects import project, request, store_of
 from tests.waiting import until
 
 QUICK = 'command: [python, make.py, "{outputs.o}"]\nbeat: 0.5\ngrace: 1\noutputs: {o: "o/{task.index}"}\n'
+INTERRUPT = "\x03"
 ENDLESS = "command: [sleep, '600']\nbeat: 0.5\ngrace: 0.5\n"
 
 
@@ -321,16 +325,64 @@ def test_a_dry_run_prints_the_exact_text_and_changes_nothing(odd_path: Path) -> 
 def test_the_python_interface(tmp_path: Path) -> None:
     from launcher import api
 
-    root = project(tmp_path / "p")
-    done = api.submit("collect", sets={"seed": 3}, folder=root)
+    root = project(tmp_path / "p", slow=ENDLESS, quick=QUICK + "params: {seed: 1, text: x, on: true}\n")
+    done = api.submit("quick", sets={"seed": 3, "text": "3", "on": False, "resources.time": "2h"}, folder=root)
     view = api.wait(str(done.jobs[0].job), timeout=60, folder=root)
     assert view.outcome is api.Outcome.SUCCEEDED
-    assert api.status("collect", folder=root).job == done.jobs[0].job
-    assert json.loads((root / "states" / "data.txt").read_text())["seed"] == 3
+    assert api.status("quick", folder=root).job == done.jobs[0].job
+    assert json.loads((root / "o" / "0").read_text()) == {"seed": 3, "text": "3", "on": False}
     with pytest.raises(api.NotFound):
         api.status("nothing", folder=root)
     with pytest.raises(api.DecisionNeeded):
-        api.submit("collect", sets={"seed": 4}, folder=root)
+        api.submit("quick", sets={"seed": 4}, folder=root)
+    slow = str(api.submit("slow", folder=root).jobs[0].job)
+    assert api.cancel(slow, folder=root).job == slow
+    assert api.status(slow, folder=root).outcome is api.Outcome.CANCELLED
+    assert api.retry(slow, folder=root).job == slow
+    api.cancel(slow, folder=root)
+
+
+def test_on_a_terminal_it_asks_a_or_b(tmp_path: Path) -> None:
+    root = project(tmp_path / "p", quick=QUICK)
+    _end(root, str(submit(request(root, "quick")).jobs[0].job))
+    (root / "make.py").write_text((root / "make.py").read_text() + "# changed\n")
+    for letter, again in (("a", False), ("B", True)):
+        before = set(records.jobs(store_of(root)))
+        code, shown = _on_a_terminal(root, f"x\n{letter}\n", "submit", "quick")
+        assert code == 0 and "make.py changed since" in shown and "A or B" in shown, shown
+        started = set(records.jobs(store_of(root))) - before
+        assert bool(started) is again
+        for job in started:
+            _end(root, job)
+    (root / "make.py").write_text((root / "make.py").read_text() + "# changed again\n")
+    code, shown = _on_a_terminal(root, INTERRUPT, "submit", "quick")
+    assert code == 130 and "Traceback" not in shown, shown
+
+
+def _on_a_terminal(root: Path, typed: str, *words: str) -> tuple[int, str]:
+    """Exit code and everything shown; `typed` is sent once a question stands on the screen."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that started the tests in the background has it ignored
+        os.chdir(root)
+        os.environ["PYTHONPATH"] = str(Path(submitting.__file__).parents[2])
+        os.execv(sys.executable, [sys.executable, "-m", "launcher.cli.main", *words])
+    shown, sent = b"", False
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.5)[0]:
+            try:
+                block = os.read(terminal, 65536)
+            except OSError:  # EIO: the other side is gone
+                break
+            shown += block
+        elif typed == INTERRUPT:
+            sent = False  # pressed again, as people do: Python misses one that comes just before it begins to read
+        if b"A or B" in shown and not sent:
+            os.write(terminal, typed.encode())
+            sent = True
+    os.close(terminal)  # hangs up on a program that is still there
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
 
 
 def test_a_found_project_is_the_one_that_is_submitted(tmp_path: Path) -> None:
