@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,11 +108,13 @@ def job(
     command: Sequence[str],
     *,
     tasks: int = 1,
-    name: str = "try-2222",
+    name: Optional[str] = None,
     options: Options | None = None,
     **changes: Any,
 ) -> Job:
     """A job that runs `command` (a program of sh after `sh`), its store in `root`; not submitted yet."""
+    # A name of its own: processes are found by it, and other tests may run at the same time.
+    name = name or f"try-{uuid.uuid4().hex[:12]}"
     store_root, code = root / "store", root / "code"
     code.mkdir(parents=True, exist_ok=True)
     built = kit.build()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -58,15 +59,15 @@ def test_gpus_are_divided_and_two_jobs_share_the_machine(tmp_path: Path) -> None
     options = Options(gpus=(0, 1), cpus=4)
     text = f'echo "$LAUNCH_JOB $LAUNCH_TASK $CUDA_VISIBLE_DEVICES $(date +%s.%N)" >>{tmp_path}/trace; sleep 0.4'
     resources = (Resources(gpus=1),)
-    first = job(tmp_path, sh(text), tasks=3, name="first-2222", options=options, resources=resources)
-    second = job(tmp_path, sh(text), tasks=2, name="second-2222", options=options, resources=resources)
+    first = job(tmp_path, sh(text), tasks=3, options=options, resources=resources)
+    second = job(tmp_path, sh(text), tasks=2, options=options, resources=resources)
     first.submit()
     first.view()  # its agent is there: a ticket counts from then on
     second.submit()
     assert set(first.outcomes().values()) | set(second.outcomes().values()) == {Outcome.SUCCEEDED}
     rows = [line.split() for line in (tmp_path / "trace").read_text().splitlines()]
     assert {row[2] for row in rows} == {"0", "1"}
-    assert [row[0] for row in rows] == ["first-2222"] * 3 + ["second-2222"] * 2, "first in, first out"
+    assert [row[0] for row in rows] == [first.name] * 3 + [second.name] * 2, "first in, first out"
 
 
 def test_a_packed_share_runs_its_tasks_side_by_side_on_its_gpus(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_waits_says_for_what(tmp_path: Path) -> None:
     one.submit()
     until(lambda: one.view().waiting_for, DEADLINE_S, one.story)
     view = one.view()
-    assert view.waiting_for == "1 free cpu; taken by try-2222"
+    assert view.waiting_for == f"1 free cpu; taken by {one.name}"
     assert (view.queue, [running.task for running in view.running]) == ("1", [0])
     stop(one)
     assert one.outcomes() == {0: Outcome.CANCELLED, 1: Outcome.CANCELLED}
@@ -153,7 +154,7 @@ def test_a_child_that_ends_while_it_has_no_supervisor_leaves_its_exit_code(tmp_p
 def supervisor_of(one: Job) -> int | None:
     from launcher.store.leftovers import supervisors
 
-    found = supervisors(one.name)
+    found = supervisors(one.store.root, one.name)
     return next((process.pid for process in found.values()), None)
 
 
@@ -191,40 +192,43 @@ def test_a_killed_agent_leaves_attempts_that_finish_and_shares_that_are_taken_un
     one.submit()
     one.claim()
     agent = one.agent()
-    other = job(tmp_path, sh("echo here"), name="other-2222", options=options, resources=resources)
+    other = job(tmp_path, sh("echo here"), options=options, resources=resources)
     os.kill(agent, signal.SIGKILL)
     other.submit()
     until(lambda: other.view().waiting_for, DEADLINE_S, other.story)
-    assert other.view().waiting_for == "1 free GPU, 1 free cpu; taken by try-2222"
+    assert other.view().waiting_for == f"1 free GPU, 1 free cpu; taken by {one.name}"
     (tmp_path / "go").touch()
     assert one.exit().outcome is Outcome.SUCCEEDED
     assert other.outcomes() == {0: Outcome.SUCCEEDED}
 
 
 def test_upstream_jobs_are_waited_for(tmp_path: Path) -> None:
-    first = job(tmp_path, sh(f"while ! test -e {tmp_path}/go; do sleep 0.05; done"), name="up-2222")
-    second = job(tmp_path, sh("echo after"), name="down-2222", after=("up-2222", "never-seen"))
+    never = f"never-{uuid.uuid4().hex}"
+    first = job(tmp_path, sh(f"while ! test -e {tmp_path}/go; do sleep 0.05; done"))
+    second = job(tmp_path, sh("echo after"), after=(first.name, never))
     second.submit()
     until(lambda: second.view().waiting_for, DEADLINE_S, second.story)
-    assert second.view().waiting_for == "job up-2222, which was not submitted yet"
+    assert second.view().waiting_for == f"job {first.name}, which was not submitted yet"
     first.submit()
-    until(lambda: second.view().waiting_for == "job up-2222: 0 of 1 tasks have succeeded", DEADLINE_S, second.story)
+    until(
+        lambda: second.view().waiting_for == f"job {first.name}: 0 of 1 tasks have succeeded", DEADLINE_S, second.story
+    )
     (tmp_path / "go").touch()
-    wanted = "job never-seen, of which this store knows nothing"
+    wanted = f"job {never}, of which this store knows nothing"
     until(lambda: second.view().waiting_for == wanted, DEADLINE_S, second.story)
-    third = job(tmp_path, sh("true"), name="never-seen")
+    third = job(tmp_path, sh("true"), name=never)
     third.submit()
     assert second.outcomes() == {0: Outcome.SUCCEEDED}
 
 
 def test_what_waits_for_a_job_that_failed_is_not_started_and_says_so(tmp_path: Path) -> None:
-    first = job(tmp_path, sh('test "$LAUNCH_TASK" = 0'), tasks=2, name="up-2222")
-    second = job(tmp_path, sh("echo after"), tasks=2, name="down-2222", after=("up-2222",))
+    first = job(tmp_path, sh('test "$LAUNCH_TASK" = 0'), tasks=2)
+    second = job(tmp_path, sh("echo after"), tasks=2, after=(first.name,))
     second.submit()
     first.submit()
     lines = second.ended()
     assert {line.outcome for line in lines.values()} == {Outcome.START_FAILED}
-    assert lines[0].reason == "upstream up-2222 failed: task 1 failed (1 of 2 did not succeed)"
+    assert lines[0].reason == f"upstream {first.name} failed: task 1 failed (1 of 2 did not succeed)"
     assert records.tasks_with_attempts(second.store, second.name) == []
 
 

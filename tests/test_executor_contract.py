@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.written_jobs import spec
 # An agent in a few words: says that it is there, stays until it is told to end; its argument vector carries the tag as a boot's.
 AGENT = 'echo "boot output of $3"; trap "exit 0" TERM; while :; do sleep 0.05; done'
 DEADLINE_S = 20
+# Allocations are found by a job's id on the whole place, and this suite may run twice at once.
+FOUND, BROKEN = f"found-{uuid.uuid4().hex}", f"broken-{uuid.uuid4().hex}"
 
 
 @dataclass
@@ -50,7 +53,7 @@ def local(root: Path) -> Place:
         part=part,
         vanish=vanish,
         stranger="some-other-host/17@4711.0a1b2c3d",
-        broken=replace(part("broken-2222", "a9", AGENT), boot=("/nowhere/a program",)),
+        broken=replace(part(BROKEN, "a9", AGENT), boot=("/nowhere/a program",)),
     )
 
 
@@ -106,12 +109,12 @@ def test_the_end_is_told_with_what_proves_it(place: Place) -> None:
 
 
 def test_what_carries_the_tag_is_found_without_its_id(place: Place) -> None:
-    granted = submit(place, "found-2222", count=2)
-    submit(place, "found-2222x")
-    assert until(lambda: place.executor.find("found-2222"), DEADLINE_S, "the allocations by tag") == granted
-    assert place.executor.find("found") == ()
+    granted = submit(place, FOUND, count=2)
+    submit(place, f"{FOUND}x")
+    assert until(lambda: place.executor.find(FOUND), DEADLINE_S, "the allocations by tag") == granted
+    assert place.executor.find(FOUND[:-1]) == ()
     place.executor.cancel([granted[0].native_id])
-    assert place.executor.find("found-2222") == granted[1:]
+    assert place.executor.find(FOUND) == granted[1:]
 
 
 def test_cancel_is_done_when_it_is_done_twice(place: Place) -> None:
@@ -140,11 +143,11 @@ def test_the_console_shows_what_the_boot_said(place: Place) -> None:
 def test_a_refused_submit_leaves_nothing_behind(place: Place) -> None:
     if place.broken is None:
         pytest.skip("this place refuses nothing by itself")
-    good = place.part("broken-2222", "a0", AGENT)
+    good = place.part(BROKEN, "a0", AGENT)
     with pytest.raises(SubmitError) as raised:
-        place.executor.submit(Submission("broken-2222", (good, place.broken), "text"))
+        place.executor.submit(Submission(BROKEN, (good, place.broken), "text"))
     assert raised.value.left is None and raised.value.came_back
-    until(lambda: not place.executor.find("broken-2222"), DEADLINE_S, "the end of what was started before")
+    until(lambda: not place.executor.find(BROKEN), DEADLINE_S, "the end of what was started before")
 
 
 def test_render_is_pure_and_shows_exactly_what_is_sent(place: Place, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _unseen(spec: JobSpec, view: JobView, open_ones: set[str]) -> dict[str, str]
 def left_running(store: FolderStore, view: JobView) -> list[Leftover]:
     """What runs on this host for attempts whose allocation is gone."""
     gone = {place.allocation for place in view.allocations if place.lost is not None}
-    watchers = leftovers.supervisors(view.job)
+    watchers = leftovers.supervisors(store.root, view.job)
     found = []
     for task in view.tasks:
         if (

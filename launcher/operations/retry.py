@@ -92,7 +92,7 @@ def _refuse(store: FolderStore, view: JobView, chosen: Sequence[TaskView]) -> No
     """Raises Refused, naming every reason."""
     reasons: list[str] = []
     hint = None
-    watchers = leftovers.supervisors(view.job)
+    watchers = leftovers.supervisors(store.root, view.job)
     for task in chosen:
         if task.state is not State.ENDED:
             word = f"task {task.index} has not ended: it is {task.state.value}"

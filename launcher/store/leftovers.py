@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional
 
 from launcher.model.records import Claim, ProcessId
@@ -58,15 +59,18 @@ class Ending:
         return not left
 
 
-def supervisors(job: str) -> dict[tuple[int, int], ProcessId]:
+def supervisors(store: Path, job: str) -> dict[tuple[int, int], ProcessId]:
     """Task and attempt to the supervisor that runs on this host, found by its command line.
 
     It also finds one that has not said anything yet. Other users' processes are not looked at.
     """
     found = {}
+    real = os.path.realpath(store)
     for pid in processes.all_pids():
         given = _given(pid)
         if given.get(b"--job") != os.fsencode(job):
+            continue
+        if os.path.realpath(os.fsdecode(given.get(b"--store", b""))) != real:
             continue
         task, attempt = given.get(b"--task", b""), given.get(b"--attempt", b"")
         process = processes.process_id(pid) if task.isdigit() and attempt.isdigit() else None
