@@ -20,7 +20,7 @@ from launcher.operations import stores
 from launcher.operations.gather import gather
 from launcher.operations.reconcile import event, left_running, of_attempt, reconcile
 from launcher.operations.signature import who
-from launcher.store import keys, records
+from launcher.store import keys, leftovers, records
 from launcher.store.folder import FolderStore
 from launcher.store.leftovers import Ending
 
@@ -98,11 +98,11 @@ def cancel(
     if wait_s is None:
         return Cancelled(job, found, requested, killed, _open(gather(store, job), tasks))
     until = time.monotonic() + wait_s
-    while _unfinished(view, tasks) and time.monotonic() < until:
+    while _unfinished(store, view, tasks) and time.monotonic() < until:
         time.sleep(LOOK_S)
         view = gather(store, job)
         killed += _end_unwatched(store, view, tasks)
-    if tasks is None and _unfinished(view, tasks):
+    if tasks is None and _unfinished(store, view, tasks):
         killed += _force(store, job)
     return Cancelled(job, found, requested, killed, _open(gather(store, job), tasks))
 
@@ -157,10 +157,13 @@ def _open(view: JobView, tasks: Optional[Collection[int]]) -> tuple[int, ...]:
     return tuple(task.index for task in _chosen(view, tasks) if task.state is not State.ENDED)
 
 
-def _unfinished(view: JobView, tasks: Optional[Collection[int]]) -> bool:
-    """Tasks that have not ended, or, for a whole job, agents that have not yet left."""
-    agents = tasks is None and any(place.state is not State.ENDED for place in view.allocations if place.native_id)
-    return agents or bool(_open(view, tasks))
+def _unfinished(store: FolderStore, view: JobView, tasks: Optional[Collection[int]]) -> bool:
+    """Tasks that have not ended; for a whole job, agents that have not yet left; supervisors at their last lines."""
+    if _open(view, tasks):
+        return True
+    if tasks is None and any(place.state is not State.ENDED for place in view.allocations if place.native_id):
+        return True
+    return any(tasks is None or task in tasks for task, _ in leftovers.supervisors(store.root, view.job))
 
 
 def _end_unwatched(store: FolderStore, view: JobView, tasks: Optional[Collection[int]]) -> int:
