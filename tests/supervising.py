@@ -73,10 +73,12 @@ class Stage:
         self.store.replace(keys.order(JOB, ALLOCATION), codec.dump(Order(1, ALLOCATION, JOB, (0,), 1.0, "test")))
         return spec
 
-    def start(self, attempt: int = 1, *extra: str, env: Optional[dict[str, str]] = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, attempt: int = 1, *extra: str, env: Optional[dict[str, str]] = None, python: str = sys.executable
+    ) -> subprocess.Popen[bytes]:
         """Claim the attempt and start its supervisor; its standard input is the control pipe."""
         self.store.claim(keys.attempt(JOB, 0, attempt))
-        argv = [sys.executable, "-I", "-S", "-c", _RUN, str(REPOSITORY), "--store", str(self.store.root), "--job", JOB]
+        argv = [python, "-I", "-S", "-c", _RUN, str(REPOSITORY), "--store", str(self.store.root), "--job", JOB]
         argv += ["--task", "0", "--attempt", str(attempt), "--allocation", ALLOCATION, "--gpus", "", *extra]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(

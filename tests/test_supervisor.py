@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -214,3 +217,23 @@ def test_a_path_that_leaves_the_tree_is_refused(stage: Stage) -> None:
     record = stage.run()
     assert record.outcome is Outcome.START_FAILED and "../outside" in record.reason
     assert records.read_claim(stage.store, JOB, 0, 1) is None
+
+
+def _python_39() -> Optional[str]:
+    """Some Python 3.9, the oldest that a node may have."""
+    for each in [shutil.which("python3.9"), *map(str, Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"))]:
+        if each is not None and subprocess.run([each, "-c", ""], capture_output=True).returncode == 0:
+            return each
+    return None
+
+
+PYTHON_39 = _python_39()
+
+
+@pytest.mark.skipif(PYTHON_39 is None, reason="no Python 3.9 here")
+def test_the_supervisor_runs_on_the_oldest_python(stage: Stage) -> None:
+    (stage.workspace / "data").write_text("input")
+    stage.job("open('out', 'w').write(open('data').read())", outputs={"out": "out"}, inputs={"data": "data"})
+    record = stage.run(python=PYTHON_39)
+    assert record.outcome is Outcome.SUCCEEDED and stage.said() == "", (record, stage.said())
+    assert (stage.workspace / "out").read_text() == "input"

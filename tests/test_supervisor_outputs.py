@@ -40,9 +40,11 @@ from launcher import task; task.output('out').write_text('new')""",
 }
 FOLDER_WAYS = {
     "makedirs": """
-os.makedirs('model', exist_ok=True); open('model/a', 'w').write('a'); os.mkdir('model/sub'); open('model/sub/b', 'w').write('b')""",
+os.makedirs('model', exist_ok=True); open('model/a', 'w').write('a')
+os.mkdir('model/sub'); open('model/sub/b', 'w').write('b')""",
     "pathlib": """
-p = pathlib.Path('model/sub'); p.mkdir(parents=True, exist_ok=True); (p / 'b').write_text('b'); (p.parent / 'a').write_text('a')""",
+p = pathlib.Path('model/sub'); p.mkdir(parents=True, exist_ok=True)
+(p / 'b').write_text('b'); (p.parent / 'a').write_text('a')""",
     "removed and made": """
 os.makedirs('model/old'); shutil.rmtree('model'); os.makedirs('model/sub')
 open('model/a', 'w').write('a'); open('model/sub/b', 'w').write('b')""",
@@ -295,12 +297,13 @@ def test_full_disk_puts_the_earlier_artifact_back(tmp_path: Path, monkeypatch: p
     stage, where = _prepared(tmp_path / "stage")
     leftovers.collect(where)
 
-    def refuse(*_: object) -> None:
+    real = moving.move_files
+
+    def move_and_refuse(*args: Any) -> None:
+        real(*args)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(moving, "sync_folder", lambda path: None)
-    real = moving.move_files
-    monkeypatch.setattr(moving, "move_files", lambda *args: (real(*args), refuse()))
+    monkeypatch.setattr(moving, "move_files", move_and_refuse)
     with pytest.raises(CommitFailed):
         commit.commit(where, FACTS, 1_700_000_000.0)
     assert (stage.workspace / "out" / "model" / "weights").read_text() == "old"

@@ -63,19 +63,15 @@ def sdist(folder: Path, name: str, version: str) -> None:
             archive.addfile(member, BytesIO(text.encode()))
 
 
-def requirements(stage: Stage, text: str, **options: object) -> Setup:
+def requirements(stage: Stage, text: str, time: float = 60.0) -> Setup:
     index = stage.workspace / "wheels"
     index.mkdir(exist_ok=True)
     wheel(index, "tinyone", "1.5")
     wheel(index, "tinytwo", "2.0", "Requires-Dist: tinyone>=1\n")
     sdist(index, "needscompiler", "3.0")
     (stage.project / "requirements.txt").write_text(text, encoding="utf-8")
-    return Setup(
-        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
-        requirements="requirements.txt",
-        index="wheels",
-        **options,
-    )  # type: ignore[arg-type]
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return Setup(python=python, requirements="requirements.txt", index="wheels", time=time)
 
 
 SHOW = "import json, os, sys; print(json.dumps(dict(os.environ, prefix=sys.prefix)))"
@@ -230,6 +226,8 @@ def test_no_container_runtime_is_said(stage: Stage) -> None:
 
 RUN = "python -m torch.distributed.run"
 ACCELERATE = "python -m accelerate.commands.launch"
+PLAIN = "--mixed_precision no --dynamo_backend no"
+MASTER = "--machine_rank 1 --main_process_ip n0 --main_process_port 29500"
 NODES = {"LAUNCH_NODES": "2", "LAUNCH_NODE_RANK": "1", "LAUNCH_MASTER": "n0:1234"}
 
 
@@ -252,8 +250,7 @@ NODES = {"LAUNCH_NODES": "2", "LAUNCH_NODE_RANK": "1", "LAUNCH_MASTER": "n0:1234
             "python t.py",
             Resources(gpus=2),
             {**NODES, "LAUNCH_MASTER": "n0"},
-            f"{ACCELERATE} --num_processes 4 --num_machines 2 --mixed_precision no --dynamo_backend no --multi_gpu "
-            "--machine_rank 1 --main_process_ip n0 --main_process_port 29500 t.py",
+            f"{ACCELERATE} --num_processes 4 --num_machines 2 {PLAIN} --multi_gpu {MASTER} t.py",
         ),
     ],
 )
@@ -267,10 +264,15 @@ def test_launchers(kind: str, argv: str, resources: Resources, nodes: dict[str, 
 def test_two_processes_meet(stage: Stage, kind: str) -> None:
     pytest.importorskip("torch")
     pytest.importorskip(kind if kind == "accelerate" else "torch")
+    first = (
+        "from accelerate import PartialState; PartialState()"
+        if kind == "accelerate"
+        else "dist.init_process_group('gloo')"
+    )
     stage.job(
-        """
+        f"""
 import os, torch.distributed as dist
-dist.init_process_group('gloo')
+{first}
 print('rank', dist.get_rank(), 'of', dist.get_world_size(), flush=True)
 dist.barrier()
 dist.destroy_process_group()

@@ -111,8 +111,9 @@ def test_stops_of_other_tasks_and_of_earlier_orders_are_not_heard(stage: Stage) 
     stage.start()
     stage.until_log("up")
     stage.stop(tasks=(1, 2))
-    seq = until(lambda: (b := stage.heartbeat()) and b.seq, 10, "a beat")
-    until(lambda: (b := stage.heartbeat()) and b.seq > seq + 8, 10, "beats")
+    before = until(stage.heartbeat, 10, "a beat")
+    assert before is not None
+    until(lambda: (b := stage.heartbeat()) and b.seq > before.seq + 8, 10, "beats")
     assert "saved" not in stage.output()
     stage.stop(tasks=(0,))
     assert stage.ended().outcome is Outcome.CANCELLED

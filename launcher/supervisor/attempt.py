@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from launcher.errors import LaunchError
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import Finding, ProcessId
 from launcher.store import keys, processes, records
 from launcher.supervisor import commit, ending, starting, stopping
-from launcher.supervisor.aside import Aside
 from launcher.supervisor.beats import Beats, Standing, say
+from launcher.supervisor.capturing import Capturing
 from launcher.supervisor.child import Ended
 from launcher.supervisor.host import HostReader
 from launcher.supervisor.inputs import Fingerprints
@@ -21,9 +20,9 @@ from launcher.supervisor.loop import Loop
 from launcher.supervisor.members import Members
 from launcher.supervisor.observer import Observer
 from launcher.supervisor.places import Places
-from launcher.supervisor.sample import Judgement, Sample, Watched
+from launcher.supervisor.sample import Sample, Watched
 from launcher.supervisor.spent import Spent
-from launcher.supervisor.starting import Started
+from launcher.supervisor.starting import ExitWatch, Started
 from launcher.supervisor.verdict import Verdict
 from launcher.supervisor.versions import Query
 
@@ -31,7 +30,6 @@ SECOND = 1.0
 """How often stop requests, limits and orphans are looked at."""
 STATUS_WAIT_S = 5.0
 """How long an agent may take to tell how an adopted child ended."""
-EVIDENCE_S = 30.0
 
 
 class Attempt:
@@ -51,14 +49,13 @@ class Attempt:
         self.state = State.STARTING
         self.members: Optional[Members] = None
         self.observer: Optional[Observer] = None
-        self.watched: Optional[Watched] = None
         self.query: Optional[Query] = None
         self.sample: Optional[Sample] = None
         self.judged: tuple[Finding, ...] = ()
         self.findings: list[Finding] = []
         self.asked: Optional[Verdict] = None
         self.declared_first = False
-        self.evidence: Optional[str] = None
+        self.capturing: Optional[Capturing] = None
         self.beats = Beats(places, supervisor, self._make_room)
         self.inputs: Optional[Fingerprints] = None
         self._host = HostReader()
@@ -66,8 +63,7 @@ class Attempt:
         self._requests = stopping.Requests(places, stopping.since(places))
         self._spent = Spent(places)
         self._stopping: Optional[stopping.Stopping] = None
-        self._capturing: Optional[Aside[tuple[str, ...]]] = None
-        self._wanted: Optional[tuple[Verdict, float]] = None  # a watchdog's stop that waits for its evidence
+        self._exit: Optional[ExitWatch] = None
         self._limit: Optional[float] = None
         self._next_beat = self._next_second = time.monotonic()
 
@@ -80,7 +76,7 @@ class Attempt:
             self._host.read()  # from here on, kills for memory count
             started = starting.start(self)
         else:
-            started = starting.adopt(claim)
+            started = starting.adopt(self.places, claim)
         if not isinstance(started, Started):
             return ending.end(self, started, None)
         self._observe(started)
@@ -144,7 +140,10 @@ class Attempt:
         self._next_beat = mono + self.places.spec.beat
         if self.observer is not None:
             self.sample = self.observer.sample(mono, time.time())
-            self._heed(self.observer.judge(self.sample))
+            judgement = self.observer.judge(self.sample)
+            self.judged = judgement.findings
+            if self.capturing is not None:
+                self.capturing.heed(judgement, mono)
             for event in self.observer.events():
                 kind = str(event.pop("kind", "observed"))
                 self.beats.event(kind, time.time(), event)
@@ -172,36 +171,40 @@ class Attempt:
         limit = places.spec.resources_of(places.task).time
         if limit is not None and places.spec.watch.time == "stop":
             self._limit = time.monotonic() + limit - max(0.0, time.time() - started.at)
-        self.watched = Watched(
+        watched = self._watched(self.members)
+        self.capturing = Capturing(watched, self.members)
+        self.observer = Observer(watched)
+        self.observer.start()
+        if places.inputs:
+            self.inputs = Fingerprints(places)
+
+    def _watched(self, members: Members) -> Watched:
+        places = self.places
+        trees = (places.tree,) if places.here else ()  # else it lies among the data
+        return Watched(
             spec=places.spec,
             task=places.task,
             attempt=places.attempt,
             folder=places.folder,
             checkpoints=places.checkpoints,
-            disks=(places.data, places.tree, *(places.workspace.root / p for p in places.spec.watch.paths)),
+            disks=(places.data, *trees, *(places.workspace.root / path for path in places.spec.watch.paths)),
             gpus=self.gpus,
-            started_at=started.at,
+            started_at=self.started_at,
             price=self.price,
-            pids=self.members.pids,
+            pids=members.pids,
             spent=self._spent.now,
             ballast=(places.folder, places.data),
         )
-        self.observer = Observer(self.watched)
-        self.observer.start()
-        if places.inputs:
-            self.inputs = Fingerprints(places)
 
     # The stages of a child that runs.
 
     def _watch(self, started: Started) -> Ended:
         """Until the child has ended; None as its status: nobody saw it."""
-        before = stopping.asked_before(self.places)
-        if before is not None and self.asked is None:
-            self.asked = before.verdict
+        self.asked = self.asked or stopping.asked_before(self.places)
         self.enter("run", State.RUNNING)
         if self.asked is not None:
             self._begin_stopping()
-        watch = starting.ExitWatch(started, self.loop)
+        watch = self._exit = ExitWatch(started, self.loop)
         self.until(watch.over, *watch.descriptors())
         if watch.ended is None and self.loop.agent:
             limit = time.monotonic() + STATUS_WAIT_S
@@ -230,6 +233,8 @@ class Attempt:
         """Stop the attempt; the first reason counts."""
         if self.asked is not None or self.stage in ("commit", "ended"):
             return
+        if self._exit is not None and self._exit.over():
+            return  # it had ended before anybody asked
         self.asked = verdict
         self.declared_first = self.observer is not None and self.observer.declared() is not None
         self.beats.event("stopping", time.time(), {"outcome": verdict.outcome.value, "reason": verdict.reason})
@@ -272,12 +277,12 @@ class Attempt:
             self.ask(Verdict(Outcome.TIMED_OUT, f"its time limit of {limit:g} s is reached"))
         if self.query is not None:
             self.query.poll(mono)
-        if self.members is not None:
+        if self.members is not None and (self.loop.child_ended or self.members.zombies):
+            self.loop.child_ended = False  # all of /proc is read for it, so not without a cause
             self.members.reap_orphans()
-        if self._wanted is not None and (
-            self._capturing is None or self._capturing.done() or mono > self._wanted[1] + EVIDENCE_S
-        ):
-            self.ask(self._wanted[0])
+        wanted = self.capturing.due(mono) if self.capturing is not None else None
+        if wanted is not None:
+            self.ask(wanted)
 
     def _check_superseded(self) -> None:
         try:
@@ -287,42 +292,9 @@ class Attempt:
         if newer is not None:
             self.ask(Verdict(Outcome.CANCELLED, f"attempt {newer} has taken its place"))
 
-    def _heed(self, judgement: Judgement) -> None:
-        """Evidence first, then the stop, so that the stop cannot destroy what shows its reason."""
-        self.judged = judgement.findings
-        if judgement.evidence and (self._capturing is None or self._capturing.done()):
-            self._capture()
-        if judgement.stop is not None and self._wanted is None and self.asked is None:
-            self._wanted = (Verdict(judgement.stop.outcome, judgement.stop.reason), time.monotonic())
-            if self._capturing is None or self._capturing.done():
-                self.ask(self._wanted[0])
-
-    def _capture(self) -> None:
-        from launcher.supervisor import evidence
-
-        watched, members = self.watched, self.members
-        if watched is None or members is None:
-            return
-        folder = self.places.folder / keys.EVIDENCE
-        self.evidence = keys.EVIDENCE
-
-        def work() -> tuple[str, ...]:
-            return evidence.capture(folder, watched, members.pids(), EVIDENCE_S)
-
-        self._capturing = Aside(work, "evidence")
-
     def _make_room(self) -> bool:
         return self.observer is not None and self.observer.free_ballast()
 
     def oom_kills(self) -> Optional[int]:
         """Kills for memory in our control group since before the child began; None where an adopted child's are not known."""
         return self._host.read().oom_kills if self._oom_known else None
-
-    def hardware_readings(self) -> dict[str, Any]:
-        """The newest readings that describe the machine."""
-        sample = self.sample
-        return {"host": sample.host if sample else None, "gpus": sample.gpus if sample else None}
-
-    def failed_note(self) -> Path:
-        """Where a wrapper around the child says that it could not start it."""
-        return self.places.data / "start-failed.txt"

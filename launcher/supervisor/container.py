@@ -16,21 +16,36 @@ RUNTIMES = ("apptainer", "singularity", "podman", "docker")
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "PYTHONUNBUFFERED", "PYTHONPATH", "TOKENIZERS_PARALLELISM")
 
 
-def command(places: Places, image: str, environment: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What comes before the child's own arguments, and what removes the container afterwards. Raises StartFailed."""
+def command(places: Places, image: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What comes before the child's own arguments. Raises StartFailed."""
+    name, program = _runtime(environment)
+    if program is None:
+        raise StartFailed(
+            f"running in the container {image}",
+            came_back=f"none of {', '.join(RUNTIMES)} is on PATH",
+            hint="install one of them on the node, or load it with `setup: {modules: …}`",
+        )
+    if name in ("apptainer", "singularity"):
+        return _apptainer(program, places, image)
+    return _docker(name, program, places, image, environment)
+
+
+def removal(places: Places, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What removes the container afterwards: those of podman and docker are no descendants of ours. Else empty."""
+    name, program = _runtime(environment)
+    return (program, "rm", "-f", _title(places)) if program is not None and name in ("podman", "docker") else ()
+
+
+def _runtime(environment: Mapping[str, str]) -> tuple[str, Optional[str]]:
     for name in RUNTIMES:
         program = on_path(name, environment)
-        if program is None:
-            continue
-        if name in ("apptainer", "singularity"):
-            return _apptainer(program, places, image), ()
-        title = "launch-" + re.sub(r"[^A-Za-z0-9_.-]", "-", places.attempt_id)
-        return _docker(name, program, title, places, image, environment), (program, "rm", "-f", title)
-    raise StartFailed(
-        f"running in the container {image}",
-        came_back=f"none of {', '.join(RUNTIMES)} is on PATH",
-        hint="install one of them on the node, or load it with `setup: {modules: …}`",
-    )
+        if program is not None:
+            return name, program
+    return "", None
+
+
+def _title(places: Places) -> str:
+    return "launch-" + re.sub(r"[^A-Za-z0-9_.-]", "-", places.attempt_id)
 
 
 def on_path(program: str, environment: Mapping[str, str]) -> Optional[str]:
@@ -66,10 +81,8 @@ def _apptainer(program: str, places: Places, image: str) -> tuple[str, ...]:
     return (*argv, image)
 
 
-def _docker(
-    name: str, program: str, title: str, places: Places, image: str, environment: Mapping[str, str]
-) -> tuple[str, ...]:
-    argv = [program, "run", "--rm", "--init", "--name", title, "--workdir", str(places.tree)]
+def _docker(name: str, program: str, places: Places, image: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    argv = [program, "run", "--rm", "--init", "--name", _title(places), "--workdir", str(places.tree)]
     argv += ["--user", f"{os.getuid()}:{os.getgid()}", "--network", "host", "--ipc", "host"]
     if name == "podman":
         argv += ["--userns", "keep-id"]

@@ -71,18 +71,19 @@ def _accelerate(per_node: int, gpus: bool, where: Nodes) -> list[str]:
     total = per_node * where.count
     options = ["--num_processes", str(total), "--num_machines", str(where.count), "--mixed_precision", "no"]
     options += ["--dynamo_backend", "no"]
-    if not gpus:
+    if total > 1:
+        options.append("--multi_gpu")  # starts one process each on CPUs too; `--cpu` would start a single one
+    elif not gpus:
         options.append("--cpu")
-    elif total > 1:
-        options.append("--multi_gpu")
-    if where.count > 1:
-        host, _, port = where.master.partition(":")
-        options += [
-            "--machine_rank",
-            str(where.rank),
-            "--main_process_ip",
-            host,
-            "--main_process_port",
-            port or str(PORT),
-        ]
-    return options
+    if where.count == 1:
+        return [*options, "--main_process_port", "0"]  # a free one: other tasks of the node have their own
+    host, _, port = where.master.partition(":")
+    return [
+        *options,
+        *("--machine_rank", str(where.rank), "--main_process_ip", host, "--main_process_port", port or str(PORT)),
+    ]
+
+
+def variables(kind: str, resources: Resources) -> dict[str, str]:
+    """What the launcher needs in its environment."""
+    return {"ACCELERATE_USE_CPU": "true"} if kind == "accelerate" and not resources.gpus else {}

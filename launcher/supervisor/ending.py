@@ -45,21 +45,22 @@ def end(attempt: Attempt, started: Union[Started, NotStarted], ended: Optional[E
     if attempt.observer is not None:
         attempt.observer.final_log_scan()
     facts = _facts(attempt, started, ended)
+    checkpoint = attempt.checkpoint()  # now: while they are moved they may seem to be gone
     attempt.enter("commit", State.STOPPING if attempt.asked is not None else State.RUNNING)
-    if isinstance(started, Started) and started.at_end:
-        output_of(started.at_end, CONTAINER_S)
     if attempt.query is not None:
         limit = time.monotonic() + QUERY_WAIT_S
         query = attempt.query
         attempt.until(lambda: query.poll(time.monotonic()) or time.monotonic() > limit, every=0.05)
         query.end()
-    machine = hardware.of_host(**attempt.hardware_readings())
+    machine = (
+        hardware.of_host(attempt.sample.host, attempt.sample.gpus) if attempt.sample else hardware.of_host(None, None)
+    )
     finishing = Aside(lambda: _finish(attempt, started, facts, machine), "finish")
     attempt.until(finishing.done, every=0.05)
     finished = finishing.result()
     _tell_left(attempt, finished)
     _close_eyes(attempt)
-    record = _record(attempt, finished, facts, ended, machine)
+    record = _record(attempt, finished, facts, ended, machine, checkpoint)
     _write(attempt, record)
     _afterwards(attempt, started, finished)
     return 0
@@ -72,7 +73,7 @@ def _facts(attempt: Attempt, started: Union[Started, NotStarted], ended: Optiona
     if isinstance(started, NotStarted):
         return Facts(start=started.reason, stop=attempt.asked)
     status = ended or Ended(None)
-    note = attempt.failed_note()
+    note = attempt.places.start_note
     if status.status != 0 and note.exists():
         text = note.read_text(encoding="utf-8", errors="replace").strip()
         return Facts(start=text, stop=attempt.asked)
@@ -97,6 +98,8 @@ def _facts(attempt: Attempt, started: Union[Started, NotStarted], ended: Optiona
 def _finish(attempt: Attempt, started: Union[Started, NotStarted], facts: Facts, machine: dict[str, Any]) -> Finished:
     """Runs beside the loop: hashing and moving may take long."""
     places = attempt.places
+    if isinstance(started, Started) and started.at_end:
+        output_of(started.at_end, CONTAINER_S)
     try:
         leftovers.collect(places)
         facts = replace(facts, missing=commit.missing(places))
@@ -160,7 +163,12 @@ def _close_eyes(attempt: Attempt) -> None:
 
 
 def _record(
-    attempt: Attempt, finished: Finished, facts: Facts, ended: Optional[Ended], machine: dict[str, Any]
+    attempt: Attempt,
+    finished: Finished,
+    facts: Facts,
+    ended: Optional[Ended],
+    machine: dict[str, Any],
+    checkpoint: Optional[str],
 ) -> ExitRecord:
     places, observer, sample = attempt.places, attempt.observer, attempt.sample
     peaks = observer.peaks() if observer is not None else None
@@ -194,9 +202,9 @@ def _record(
         hardware=machine,
         versions={**said, **({"nvidia_driver": driver} if driver else {}), "launch": places.spec.version},
         findings=attempt.all_findings(),
-        checkpoint=attempt.checkpoint(),
+        checkpoint=checkpoint,
         kept=finished.kept,
-        evidence=attempt.evidence,
+        evidence=attempt.capturing.folder if attempt.capturing is not None else None,
     )
 
 
@@ -237,7 +245,8 @@ def _afterwards(attempt: Attempt, started: Union[Started, NotStarted], finished:
         child.reap(started.child.pid)
     try:
         commit.forget(attempt.places)
-        attempt.failed_note().unlink(missing_ok=True)
+        for note in attempt.places.data.glob("start-failed*"):
+            note.unlink()
         leftovers.tidy(attempt.places)
         leftovers.remove_unused(attempt.places.folder / keys.STACKS)
     except (OSError, LaunchError) as error:

@@ -18,6 +18,7 @@ class Loop:
 
     def __init__(self, control: Optional[int]) -> None:
         self.terminated = False
+        self.child_ended = False  # some child of this process, since this was last set to False
         self.exited: dict[int, Ended] = {}
         self._control = control
         self._partial = b""
@@ -28,7 +29,7 @@ class Loop:
         signal.signal(signal.SIGTERM, self._terminate)
         # The agent starts us with it blocked, so that one that comes early waits until there is somebody to hear it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.signal(signal.SIGCHLD, self._child_ended)
         for ignored in (signal.SIGHUP, signal.SIGINT):
             signal.signal(ignored, signal.SIG_IGN)
         if control is not None:
@@ -58,6 +59,9 @@ class Loop:
 
     def _terminate(self, number: int, frame: object) -> None:
         self.terminated = True
+
+    def _child_ended(self, number: int, frame: object) -> None:
+        self.child_ended = True
 
     def _hear(self) -> None:
         """Lines of JSON; what makes no sense is left out: the agent may be of a later version."""

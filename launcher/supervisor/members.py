@@ -29,7 +29,7 @@ class Members:
         self._attempt_id = attempt_id
         self._store = store
         self._known: set[tuple[int, int]] = set()  # pid and start
-        self._zombies: dict[tuple[int, int], float] = {}
+        self.zombies: dict[tuple[int, int], float] = {}  # seen, and perhaps a program of our own: monotonic since when
 
     def pids(self) -> list[int]:
         """Those that run."""
@@ -59,13 +59,15 @@ class Members:
             if zombie.session == os.getsid(0):
                 continue
             key = (zombie.pid, zombie.start)
-            since = waiting[key] = self._zombies.get(key, now)
-            if self._is_orphan(zombie) or now - since > ORPHAN_AGE_S:
-                try:
-                    os.waitpid(zombie.pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
-        self._zombies = waiting
+            since = self.zombies.get(key, now)
+            if not self._is_orphan(zombie) and now - since <= ORPHAN_AGE_S:
+                waiting[key] = since
+                continue
+            try:
+                os.waitpid(zombie.pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+        self.zombies = waiting
 
     def catchers(self, number: int) -> list[int]:
         """On each branch from the child down, the first process that catches a signal: a wrapper is passed by, and what a

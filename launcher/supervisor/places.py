@@ -71,6 +71,11 @@ class Places:
         """For what need not outlive the attempt."""
         return self.data / "scratch"
 
+    @property
+    def start_note(self) -> Path:
+        """Where a wrapper around the child says that it could not start it."""
+        return self.data / "start-failed.txt"
+
     def collected(self, path: str) -> Path:
         """Where an output lies once the child has ended, until it is committed."""
         return self.tree / path if self.here else self.data / "outputs" / path

@@ -86,8 +86,8 @@ def around(places: Places, environment: Mapping[str, str], made: Optional[Path],
         inner, python = _conda(places, setup.conda, environment), None
     elif setup.container is not None:
         changed["PYTHONPATH"] = changed.get("PYTHONPATH", "").rpartition(os.pathsep)[2]  # of the host, but for ours
-        inner, at_end = container.command(places, setup.container, changed)
-        python = None
+        inner, python = container.command(places, setup.container, changed), None
+        at_end = container.removal(places, changed)
     if setup.modules:
         inner = ("bash", "-c", _MODULES, "launch-modules", str(failed), str(len(setup.modules)), *setup.modules, *inner)
     return Around(inner, changed, python, at_end, setup.container is not None)

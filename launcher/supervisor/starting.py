@@ -14,10 +14,11 @@ from launcher.model import codec, template
 from launcher.model.records import SCHEMA, Claim, ProcessId
 from launcher.model.signals import STACKS_SIGNAL
 from launcher.store import keys, processes
-from launcher.supervisor import child, distributed, environment, faults, resume, setup
+from launcher.supervisor import child, container, distributed, environment, faults, resume, setup
 from launcher.supervisor.child import Ended
 from launcher.supervisor.faults import StartFailed
 from launcher.supervisor.loop import Loop
+from launcher.supervisor.places import Places
 from launcher.supervisor.preparing import Preparing
 from launcher.supervisor.versions import Query
 
@@ -82,11 +83,12 @@ def _fork(attempt: Attempt, made: Optional[Path]) -> Union[Started, NotStarted]:
     resume_from = resume.newest(places, time.time())
     gpus = attempt.gpus or None
     variables = environment.of_child(places, os.environ, gpus, resume_from, STACKS_SIGNAL)
-    note = attempt.failed_note()
+    note = attempt.places.start_note
     note.unlink(missing_ok=True)
+    resources = places.spec.resources_of(places.task)
+    variables.update(distributed.variables(places.spec.distributed, resources))
     around = setup.around(places, variables, made, note)
     argv = environment.command(places, around.python)
-    resources = places.spec.resources_of(places.task)
     argv = distributed.wrap(places.spec.distributed, argv, resources, distributed.nodes(os.environ))
     argv = around.wrap(environment.resolved(argv, around.python))
     log = places.folder / keys.LOG
@@ -126,7 +128,8 @@ def _fork(attempt: Attempt, made: Optional[Path]) -> Union[Started, NotStarted]:
         return NotStarted(reason)
     if not around.contained:
         python = around.python or (argv[0] if os.path.basename(argv[0]).startswith("python") else "python3")
-        ask = around.wrap((python,))
+        # Its wrapper's notes are not the child's.
+        ask = [part if part != str(note) else f"{note}.of-versions" for part in around.wrap((python,))]
         attempt.query = Query(ask, around.environment, places.data / "versions.json", time.monotonic())
     return Started(gated.process, argv, at, True, around.at_end)
 
@@ -139,9 +142,10 @@ def _why(error: OSError, program: str) -> str:
     return error.strerror or str(error)
 
 
-def adopt(claim: Claim) -> Started:
+def adopt(places: Places, claim: Claim) -> Started:
     """Go on where another supervisor died."""
-    return Started(claim.child, claim.command, claim.at, False)
+    at_end = container.removal(places, os.environ) if places.spec.setup.container is not None else ()
+    return Started(claim.child, claim.command, claim.at, False, at_end)
 
 
 class ExitWatch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from dataclasses import dataclass
 from typing import Optional
 
 from launcher.errors import BadRecord, LaunchError
@@ -25,14 +23,6 @@ GIVE_UP_S = 60.0
 """A process that SIGKILL has not ended after this long hangs in the kernel (a dead disk, a lost GPU)."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A stop as it lies in the attempt's folder, where the child sees it and a successor of this supervisor reads it."""
-
-    verdict: Verdict
-    at: float
-
-
 def ask(places: Places, members: Optional[Members], verdict: Verdict, wall: float) -> None:
     """Make the stop file, and signal those who catch the signal. Raises StoreError where the file cannot be made."""
     try:
@@ -43,16 +33,16 @@ def ask(places: Places, members: Optional[Members], verdict: Verdict, wall: floa
             send(pid, ASK_SIGNAL)
 
 
-def asked_before(places: Places) -> Optional[Asked]:
+def asked_before(places: Places) -> Optional[Verdict]:
     """What an earlier supervisor of this attempt asked for; what cannot be read was still a stop."""
     content = places.store.read(places.key(keys.STOP))
     if content is None:
         return None
     try:
         data = json.loads(content)
-        return Asked(Verdict(Outcome(data["outcome"]), str(data["reason"])), float(data["at"]))
+        return Verdict(Outcome(data["outcome"]), str(data["reason"]))
     except (ValueError, TypeError, KeyError):
-        return Asked(Verdict(Outcome.CANCELLED, "stopped; the reason was lost"), time.time())
+        return Verdict(Outcome.CANCELLED, "stopped; the reason was lost")
 
 
 class Stopping:
