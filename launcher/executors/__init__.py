@@ -1,1 +1,2 @@
-"""Kinds of place where a job can run, one file each, behind one contract. Imports model and errors (and connections); knows neither store, operations nor cli."""
+"""Kinds of place where a job can run, one file each, behind one contract. Imports model and errors; knows neither store,
+operations nor cli."""

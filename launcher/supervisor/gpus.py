@@ -64,15 +64,15 @@ class NvmlReader:
         except pynvml.NVMLError as error:
             raise Unavailable(f"NVML does not start: {error}") from None
         try:
-            self._devices = [_Device(pynvml, handle, place) for place, handle in self._handles(pynvml)]
+            self._devices = [_Device(pynvml, handle, place) for place, handle in self._found(pynvml)]
         except pynvml.NVMLError as error:
             pynvml.nvmlShutdown()
             raise Unavailable(f"NVML does not name the GPUs: {error}") from None
         self._nvml = pynvml
         self._events = self._listen(pynvml)
 
-    def _handles(self, nvml: Any) -> list[tuple[int, Any]]:
-        """Handles with the index to show for each. A GPU that is wanted and not found is a handle of None."""
+    def _found(self, nvml: Any) -> list[tuple[int, Any]]:
+        """The driver's handle and the index to show of each GPU that is wanted; a handle of None: it was not found."""
         if not self._wanted:
             return [(index, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
         found = []
