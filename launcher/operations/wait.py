@@ -10,6 +10,7 @@ from launcher.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_FINE, EXIT_NOT_FIN
 from launcher.model.outcome import Outcome, State
 from launcher.model.view import JobView, TaskView
 from launcher.operations.gather import gather
+from launcher.operations.status import DETAIL
 from launcher.store.folder import FolderStore
 
 SHORTEST, LONGEST = 0.2, 2.0  # seconds between two looks; many tasks make them rarer
@@ -23,7 +24,10 @@ def wait(
     timeout: Optional[float] = None,
     on_look: Optional[Callable[[JobView], None]] = None,
 ) -> JobView:
-    """The job once it (or its task) has ended, or as it is after `timeout` seconds. Raises what `gather` raises."""
+    """The job once it (or its task) has ended, or as it is after `timeout` seconds, with what `status` tells of its tasks.
+
+    Raises what `gather` raises.
+    """
     begun = time.monotonic()
     pause = SHORTEST
     while True:
@@ -33,7 +37,7 @@ def wait(
             on_look(view)
         now = time.monotonic()
         if over(view, task) or (timeout is not None and now - begun >= timeout):
-            return view
+            return gather(store, job, detail=DETAIL)
         pause = min(max(pause * 1.5, 10 * (now - looked)), LONGEST)  # a tenth of a core at most
         left = pause if timeout is None else min(pause, timeout - (now - begun))
         time.sleep(max(left, 0.01))
