@@ -188,7 +188,7 @@ class Observer:
         last = [self._log, self._declared, *((self._checkpoints,) if self._checkpoints else ())]
         # A reading may be under way that began before the end: it is let finish, and then asked for again.
         for source in last:
-            source.settle(max(0.0, limit - time.monotonic()))
+            source.settle(max(0.0, limit - time.monotonic()), due=False)
         for source in last:
             source.ask(time.monotonic(), urgent=True)
         for source in last:

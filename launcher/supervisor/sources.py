@@ -98,11 +98,12 @@ class Source(Generic[T]):
         with self._changed:
             return (self._answered or self._started_at) if self._is_missing(mono) else None
 
-    def settle(self, timeout: float) -> bool:
-        """Wait until what was asked for has been read, `timeout` seconds at most. For the end of an attempt."""
+    def settle(self, timeout: float, *, due: bool = True) -> bool:
+        """Wait until what was asked for has been read, `timeout` seconds at most; without `due` only until what is under way
+        has been. For the end of an attempt."""
         limit = time.monotonic() + timeout
         with self._changed:
-            while (self._due is not None or self._begun is not None) and self._thread is not None and not self._closed:
+            while ((due and self._due is not None) or self._begun is not None) and self._thread and not self._closed:
                 left = limit - time.monotonic()
                 if left <= 0:
                     return False
