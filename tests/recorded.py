@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.model.phase import Watch, Watches
 from launcher.model.records import DiskReading, Finding, LogReading, TreeReading
-from launcher.supervisor.sample import Judgement, Sample
+from launcher.supervisor.readings.sample import Judgement, Sample
 from launcher.supervisor.watchdogs.table import Board
 from tests.test_observer import spec
 

@@ -19,8 +19,8 @@ from launcher.model.redaction import REDACTED, redact
 from launcher.model.signals import STACKS_SIGNAL
 from launcher.store import keys
 from launcher.store.processes import descendants
-from launcher.supervisor import anatomy, evidence
-from launcher.supervisor.sample import Watched
+from launcher.supervisor.postmortem import anatomy, evidence
+from launcher.supervisor.readings.sample import Watched
 from tests.test_observer import spec
 from tests.waiting import until
 

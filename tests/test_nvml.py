@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.supervisor import nvidia_smi
-from launcher.supervisor.gpus import throttle_names
-from launcher.supervisor.sources import Unavailable
+from launcher.supervisor.readings import nvidia_smi
+from launcher.supervisor.readings.gpus import throttle_names
+from launcher.supervisor.readings.sources import Unavailable
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,8 +46,8 @@ events 1
 READING = """
 import json, sys
 from launcher.model.codec import encode
-from launcher.supervisor.gpus import NvmlReader
-from launcher.supervisor.sources import Unavailable
+from launcher.supervisor.readings.gpus import NvmlReader
+from launcher.supervisor.readings.sources import Unavailable
 reader = NvmlReader(json.loads(sys.argv[1]))
 for line in sys.stdin:
     try:

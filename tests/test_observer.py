@@ -248,7 +248,7 @@ def test_a_series_for_plots_is_left_behind(look: Callable[..., Look]) -> None:
 HANGING = """
 import os, sys, threading, time
 from pathlib import Path
-from launcher.supervisor import disks
+from launcher.supervisor.readings import disks
 forever = threading.Event()
 def hang(path):
     forever.wait()

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.model.phase import Checkpoints
-from launcher.supervisor import prune
-from launcher.supervisor.checkpoints import PRUNING, CheckpointFolder, Entry, complete
-from launcher.supervisor.declared import Announced
-from launcher.supervisor.keeping import CheckpointKeeper
-from launcher.supervisor.prune import best_of, plan
+from launcher.supervisor.checkpointing import prune
+from launcher.supervisor.checkpointing.checkpoints import PRUNING, CheckpointFolder, Entry, complete
+from launcher.supervisor.checkpointing.keeping import CheckpointKeeper
+from launcher.supervisor.checkpointing.prune import best_of, plan
+from launcher.supervisor.readings.declared import Announced
 
 RULES = Checkpoints(path="checkpoints", keep_last=2)
 OLD = time.time() - 3600

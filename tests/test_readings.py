@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 
 from launcher.model.outcome import Outcome
 from launcher.store.processes import descendants
-from launcher.supervisor.declared import DeclaredReader
-from launcher.supervisor.disks import Ballast, DiskReader, Usage, red, usage
-from launcher.supervisor.host import HostReader
-from launcher.supervisor.logscan import LogScan, wanted_names
-from launcher.supervisor.logtext import Signs, last_visible, metric_points
-from launcher.supervisor.proctree import TreeReader
-from launcher.supervisor.sample import Sample
-from launcher.supervisor.sources import Source, Unavailable
-from launcher.supervisor.telemetry import Telemetry
+from launcher.supervisor.readings.declared import DeclaredReader
+from launcher.supervisor.readings.disks import Ballast, DiskReader, Usage, red, usage
+from launcher.supervisor.readings.host import HostReader
+from launcher.supervisor.readings.logscan import LogScan, wanted_names
+from launcher.supervisor.readings.logtext import Signs, last_visible, metric_points
+from launcher.supervisor.readings.proctree import TreeReader
+from launcher.supervisor.readings.sample import Sample
+from launcher.supervisor.readings.sources import Source, Unavailable
+from launcher.supervisor.readings.telemetry import Telemetry
 from tests.waiting import until
 
 # --- sources ---------------------------------------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_a_short_attempt_leaves_no_series(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_whole_points_only(tmp_path: Path) -> None:
     code = (
         "import json, resource, signal, sys\nfrom pathlib import Path\n"
-        "from launcher.supervisor.telemetry import Telemetry\nfrom launcher.supervisor.sample import Sample\n"
+        "from launcher.supervisor.readings.telemetry import Telemetry\nfrom launcher.supervisor.readings.sample import Sample\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))\n"
         "one = Telemetry(Path(sys.argv[1]), 1.0, at_once=1)\n"
         "for n in range(60):\n"

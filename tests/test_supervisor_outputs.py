@@ -15,8 +15,9 @@ import pytest
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Output
 from launcher.store import fingerprints, folder, keys, records
-from launcher.supervisor import commit, leftovers, moving, places
+from launcher.supervisor import places
 from launcher.supervisor.faults import CommitFailed
+from launcher.supervisor.outputs import commit, leftovers, moving
 from tests.supervising import ALLOCATION, JOB, REPOSITORY, Stage
 
 WAYS = {

@@ -18,7 +18,7 @@ import pytest
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Resources, Setup
 from launcher.store import keys
-from launcher.supervisor import distributed
+from launcher.supervisor.start import distributed
 from tests.supervising import JOB, Stage
 
 UV = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Checkpoints, Watch, Watches
 from launcher.model.records import Progress
-from launcher.supervisor.sample import CheckpointReading, MetricPoint, Sample
+from launcher.supervisor.readings.sample import CheckpointReading, MetricPoint, Sample
 from tests.recorded import ALL_STOP, GB, Series, at, board, codes, disk, first, levels, play
 
 # --- disk ---------------------------------------------------------------------------------------------------------------

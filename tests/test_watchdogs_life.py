@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Checkpoints, Resources, Watch, Watches
 from launcher.model.records import DiskReading, Finding, GpuReading, HostReading, LogReading, Progress, TreeReading
-from launcher.supervisor.sample import CheckpointReading, Judgement, MetricPoint, Sample
+from launcher.supervisor.readings.sample import CheckpointReading, Judgement, MetricPoint, Sample
 from tests.recorded import ALL_STOP, GB, all_of, at, board, codes, disk, first, levels, play
 
 # --- stall ----------------------------------------------------------------------------------------------------------------

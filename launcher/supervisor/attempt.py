@@ -1,4 +1,4 @@
-"""One attempt from its first beat to its exit record: prepared, started or adopted, watched, stopped, ended."""
+"""What the stages of an attempt share: its state, its heartbeat, waiting while it beats, and stopping in order."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Callable, Optional
 from launcher.errors import LaunchError
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import Finding, ProcessId
-from launcher.store import keys, processes, records
-from launcher.supervisor import commit, ending, starting, stopping
+from launcher.store import processes
+from launcher.supervisor import stopping
 from launcher.supervisor.beats import Beats, Standing, say
-from launcher.supervisor.capturing import Capturing
-from launcher.supervisor.child import Ended
-from launcher.supervisor.host import HostReader
-from launcher.supervisor.inputs import Fingerprints
 from launcher.supervisor.loop import Loop
 from launcher.supervisor.members import Members
 from launcher.supervisor.observer import Observer
+from launcher.supervisor.outputs import commit
 from launcher.supervisor.places import Places
-from launcher.supervisor.sample import Sample, Watched
+from launcher.supervisor.postmortem.capturing import Capturing
+from launcher.supervisor.readings.host import HostReader
+from launcher.supervisor.readings.sample import Sample
 from launcher.supervisor.spent import Spent
-from launcher.supervisor.starting import ExitWatch, Started
+from launcher.supervisor.start.inputs import Fingerprints
+from launcher.supervisor.start.versions import Query
 from launcher.supervisor.verdict import Verdict
-from launcher.supervisor.versions import Query
 
 SECOND = 1.0
 """How often stop requests, limits and orphans are looked at."""
@@ -33,7 +32,7 @@ STATUS_WAIT_S = 5.0
 
 
 class Attempt:
-    """Its state, and the one loop in which everything happens. `run` returns 0 once the exit record lies in the store."""
+    """The state of one attempt. `life` leads it through its stages; each waits in `until`, where the heart beats."""
 
     def __init__(self, places: Places, gpus: tuple[str, ...], loop: Loop, share: Optional[int]) -> None:
         self.places = places
@@ -58,40 +57,14 @@ class Attempt:
         self.capturing: Optional[Capturing] = None
         self.beats = Beats(places, supervisor, self._make_room)
         self.inputs: Optional[Fingerprints] = None
-        self._host = HostReader()
-        self._oom_known = False
+        self.host = HostReader()
+        self.oom_known = False
         self._requests = stopping.Requests(places, stopping.since(places))
-        self._spent = Spent(places)
+        self.spent = Spent(places)
         self._stopping: Optional[stopping.Stopping] = None
-        self._exit: Optional[ExitWatch] = None
-        self._limit: Optional[float] = None
+        self.has_ended: Optional[Callable[[], bool]] = None  # set while a child runs
+        self.time_limit: Optional[float] = None  # monotonic
         self._next_beat = self._next_second = time.monotonic()
-
-    def run(self) -> int:
-        """Raises what cannot be mended here: the agent then starts another supervisor, which goes on."""
-        if self.places.store.exists(self.places.key(keys.EXIT)):
-            return 0
-        claim = records.read_claim(self.places.store, self.places.spec.job, self.places.task.index, self.places.attempt)
-        if claim is None:
-            self._host.read()  # from here on, kills for memory count
-            started = starting.start(self)
-        else:
-            started = starting.adopt(self.places, claim)
-        if not isinstance(started, Started):
-            return ending.end(self, started, None)
-        self._observe(started)
-        ended = self._watch(started)
-        self.end_survivors()
-        return ending.end(self, started, ended)
-
-    def refuse(self, reason: str) -> int:
-        """End an attempt that cannot be started at all."""
-        if self.places.store.exists(self.places.key(keys.EXIT)):
-            return 0
-        self.beat(time.monotonic())
-        return ending.end(self, starting.NotStarted(reason), None)
-
-    # What the stages share: waiting while the heart beats, and changing the stage.
 
     def until(self, condition: Callable[[], bool], *descriptors: int, every: float = SECOND) -> None:
         """Beat, poll and stop in order until `condition` holds; it is asked at each event and `every` so many seconds."""
@@ -161,57 +134,6 @@ class Attempt:
         )
         self.beats.write(time.time(), standing, self.sample)
 
-    def _observe(self, started: Started) -> None:
-        """Open the eyes, once the child runs."""
-        places = self.places
-        self.members = Members(started.child, places.attempt_id, str(places.store.root))
-        self.started_at = started.at
-        if started.fresh:
-            self._oom_known = True
-        limit = places.spec.resources_of(places.task).time
-        if limit is not None and places.spec.watch.time == "stop":
-            self._limit = time.monotonic() + limit - max(0.0, time.time() - started.at)
-        watched = self._watched(self.members)
-        self.capturing = Capturing(watched, self.members)
-        self.observer = Observer(watched)
-        self.observer.start()
-        if places.inputs:
-            self.inputs = Fingerprints(places)
-
-    def _watched(self, members: Members) -> Watched:
-        places = self.places
-        trees = (places.tree,) if places.here else ()  # else it lies among the data
-        return Watched(
-            spec=places.spec,
-            task=places.task,
-            attempt=places.attempt,
-            folder=places.folder,
-            checkpoints=places.checkpoints,
-            disks=(places.data, *trees, *(places.workspace.root / path for path in places.spec.watch.paths)),
-            gpus=self.gpus,
-            started_at=self.started_at,
-            price=self.price,
-            pids=members.pids,
-            spent=self._spent.now,
-            ballast=(places.folder, places.data),
-        )
-
-    # The stages of a child that runs.
-
-    def _watch(self, started: Started) -> Ended:
-        """Until the child has ended; None as its status: nobody saw it."""
-        self.asked = self.asked or stopping.asked_before(self.places)
-        self.enter("run", State.RUNNING)
-        if self.asked is not None:
-            self._begin_stopping()
-        watch = self._exit = ExitWatch(started, self.loop)
-        self.until(watch.over, *watch.descriptors())
-        if watch.ended is None and self.loop.agent:
-            limit = time.monotonic() + STATUS_WAIT_S
-            self.until(lambda: watch.told() or not self.loop.agent or time.monotonic() > limit, every=0.1)
-        watch.close()
-        return watch.ended or Ended(None)
-
     def end_survivors(self) -> None:
         """Whoever the child has left behind, in its group or out of it."""
         assert self.members is not None
@@ -233,14 +155,15 @@ class Attempt:
         """Stop the attempt; the first reason counts."""
         if self.asked is not None or self.stage in ("commit", "ended"):
             return
-        if self._exit is not None and self._exit.over():
+        if self.has_ended is not None and self.has_ended():
             return  # it had ended before anybody asked
         self.asked = verdict
         self.declared_first = self.observer is not None and self.observer.declared() is not None
         self.beats.event("stopping", time.time(), {"outcome": verdict.outcome.value, "reason": verdict.reason})
-        self._begin_stopping()
+        self.begin_stopping()
 
-    def _begin_stopping(self) -> None:
+    def begin_stopping(self) -> None:
+        """Ask the child, then insist, in the order that `stopping` knows."""
         assert self.asked is not None
         try:
             stopping.ask(self.places, self.members, self.asked, time.time())
@@ -272,7 +195,7 @@ class Attempt:
             request = None  # the store does not answer now; the next second is soon
         if request is not None:
             self.ask(request)
-        if self._limit is not None and mono >= self._limit:
+        if self.time_limit is not None and mono >= self.time_limit:
             limit = self.places.spec.resources_of(self.places.task).time or 0.0
             self.ask(Verdict(Outcome.TIMED_OUT, f"its time limit of {limit:g} s is reached"))
         if self.query is not None:
@@ -297,4 +220,4 @@ class Attempt:
 
     def oom_kills(self) -> Optional[int]:
         """Kills for memory in our control group since before the child began; None where an adopted child's are not known."""
-        return self._host.read().oom_kills if self._oom_known else None
+        return self.host.read().oom_kills if self.oom_known else None

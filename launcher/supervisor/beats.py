@@ -12,7 +12,7 @@ from launcher.model.outcome import State
 from launcher.model.records import SCHEMA, Event, Finding, Heartbeat, ProcessId
 from launcher.store import keys, processes, records
 from launcher.supervisor.places import Places
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import Any, Optional, Union
 
 from launcher.errors import LaunchError
 from launcher.model import codec
@@ -13,17 +13,17 @@ from launcher.model.outcome import Outcome, State
 from launcher.model.records import SCHEMA, ExitRecord
 from launcher.model.units import show_size
 from launcher.store import keys, processes
-from launcher.supervisor import child, commit, hardware, leftovers, verdict
+from launcher.supervisor import hardware, verdict
 from launcher.supervisor.aside import Aside
+from launcher.supervisor.attempt import Attempt
 from launcher.supervisor.beats import say
-from launcher.supervisor.child import Ended
 from launcher.supervisor.faults import CommitFailed
-from launcher.supervisor.program import output_of
+from launcher.supervisor.outputs import commit, leftovers
+from launcher.supervisor.start import child
+from launcher.supervisor.start.child import Ended
+from launcher.supervisor.start.program import output_of
 from launcher.supervisor.starting import NotStarted, Started
 from launcher.supervisor.verdict import Facts, Verdict
-
-if TYPE_CHECKING:
-    from launcher.supervisor.attempt import Attempt
 
 QUERY_WAIT_S = 3.0
 CONTAINER_S = 20.0

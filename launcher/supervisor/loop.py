@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Optional
 
-from launcher.supervisor.child import Ended
+from launcher.supervisor.start.child import Ended
 
 
 class Loop:

@@ -15,9 +15,10 @@ from typing import Optional
 from launcher.errors import LaunchError
 from launcher.store import records
 from launcher.store.folder import FolderStore
-from launcher.supervisor import child, places
+from launcher.supervisor import places
 from launcher.supervisor.beats import say
 from launcher.supervisor.faults import StartFailed, in_one_line
+from launcher.supervisor.start import child
 
 OPTIONS = ("--store", "--job", "--task", "--attempt", "--allocation", "--gpus")
 
@@ -44,6 +45,7 @@ def _run(arguments: list[str]) -> int:
         raise LaunchError(f"running task {options['--task']} of {spec.job}", came_back="the job has no such task")
     share = child.inherited_share(os.environ)
     child.become_subreaper()
+    from launcher.supervisor import life
     from launcher.supervisor.attempt import Attempt
     from launcher.supervisor.loop import Loop
 
@@ -54,8 +56,8 @@ def _run(arguments: list[str]) -> int:
         where = places.of(store.root, spec, task, attempt_number, allocation)
     except StartFailed as error:
         where = places.without_paths(store.root, spec, task, attempt_number, allocation)
-        return Attempt(where, gpus, loop, share).refuse(in_one_line(error))
-    return Attempt(where, gpus, loop, share).run()
+        return life.refuse(Attempt(where, gpus, loop, share), in_one_line(error))
+    return life.run(Attempt(where, gpus, loop, share))
 
 
 def _parse(arguments: list[str]) -> dict[str, str]:

@@ -11,15 +11,15 @@ from typing import Any, Optional
 
 from launcher.model.records import Declared, DiskReading
 from launcher.store import keys
-from launcher.supervisor.declared import DeclaredReader, DeclaredState
-from launcher.supervisor.disks import Ballast, DiskReader, red
-from launcher.supervisor.gpusources import GpuSources
-from launcher.supervisor.host import HostReader
-from launcher.supervisor.keeping import CheckpointKeeper, Kept
-from launcher.supervisor.logscan import LogScan, LogState, wanted_names
-from launcher.supervisor.mail import Mail, drained
-from launcher.supervisor.proctree import TreeReader
-from launcher.supervisor.sample import (
+from launcher.supervisor.checkpointing.keeping import CheckpointKeeper, Kept
+from launcher.supervisor.readings.declared import DeclaredReader, DeclaredState
+from launcher.supervisor.readings.disks import Ballast, DiskReader, red
+from launcher.supervisor.readings.gpusources import GpuSources
+from launcher.supervisor.readings.host import HostReader
+from launcher.supervisor.readings.logscan import LogScan, LogState, wanted_names
+from launcher.supervisor.readings.mail import Mail, drained
+from launcher.supervisor.readings.proctree import TreeReader
+from launcher.supervisor.readings.sample import (
     Judgement,
     MetricPoint,
     Peaks,
@@ -28,8 +28,8 @@ from launcher.supervisor.sample import (
     Stop,
     Watched,
 )
-from launcher.supervisor.sources import Source
-from launcher.supervisor.telemetry import Telemetry
+from launcher.supervisor.readings.sources import Source
+from launcher.supervisor.readings.telemetry import Telemetry
 from launcher.supervisor.watchdogs.table import Board
 
 __all__ = ["Judgement", "Observer", "Peaks", "Sample", "Sign", "Stop", "Watched"]

@@ -7,23 +7,22 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Union
+from typing import Optional, Union
 
 from launcher.errors import LaunchError
 from launcher.model import codec, template
 from launcher.model.records import SCHEMA, Claim, ProcessId
 from launcher.model.signals import STACKS_SIGNAL
 from launcher.store import keys, processes
-from launcher.supervisor import child, container, distributed, environment, faults, resume, setup
-from launcher.supervisor.child import Ended
+from launcher.supervisor import faults
+from launcher.supervisor.attempt import Attempt
 from launcher.supervisor.faults import StartFailed
 from launcher.supervisor.loop import Loop
 from launcher.supervisor.places import Places
-from launcher.supervisor.preparing import Preparing
-from launcher.supervisor.versions import Query
-
-if TYPE_CHECKING:
-    from launcher.supervisor.attempt import Attempt
+from launcher.supervisor.start import child, container, distributed, environment, resume, setup
+from launcher.supervisor.start.child import Ended
+from launcher.supervisor.start.preparing import Preparing
+from launcher.supervisor.start.versions import Query
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-/* The part of NVIDIA's NVML that launcher/supervisor/gpus.py asks for, playing readings from the file that FAKE_NVML names.
+/* The part of NVIDIA's NVML that launcher/supervisor/readings/gpus.py asks for, playing readings from the file that FAKE_NVML names.
  *
  * Lines of `key value`: `count 2`, `0.util 87`, `1.power lost`. A value may also be `unsupported`, `lost`, or `hang`, which
  * never returns. The file is read again at each call, so that a test can let time pass. Xid errors are told once: `0.xid 79`

@@ -7,7 +7,7 @@ from typing import Optional
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Checkpoints
 from launcher.model.records import DiskReading
-from launcher.supervisor.sample import CheckpointReading, Sample
+from launcher.supervisor.readings.sample import CheckpointReading, Sample
 from launcher.supervisor.watchdogs.median import median
 from launcher.supervisor.watchdogs.raised import ACT, LEVELS, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import percent, show_size, show_time

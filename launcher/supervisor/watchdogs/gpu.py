@@ -6,7 +6,7 @@ from typing import Optional
 
 from launcher.model.outcome import Outcome
 from launcher.model.records import GpuReading
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import percent, show_size
 

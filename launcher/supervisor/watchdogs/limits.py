@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from launcher.model.outcome import Outcome
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import show_time
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launcher.model.outcome import Outcome
 from launcher.model.records import HostReading
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 from launcher.supervisor.watchdogs.raised import ACT, WARNING, Raised
 from launcher.supervisor.watchdogs.words import percent, show_size
 

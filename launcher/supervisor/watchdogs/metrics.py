@@ -10,7 +10,7 @@ from typing import Optional
 
 from launcher.model.outcome import Outcome
 from launcher.model.rules import RULE_FORMS, Rule, parse_rule
-from launcher.supervisor.sample import MetricPoint, Sample
+from launcher.supervisor.readings.sample import MetricPoint, Sample
 from launcher.supervisor.watchdogs.median import median
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import count

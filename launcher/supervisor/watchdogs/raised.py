@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Optional, Protocol
 
 from launcher.model.outcome import Outcome
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 
 NOTICE, WARNING, ACT = "notice", "warning", "act"
 LEVELS = (NOTICE, WARNING, ACT)

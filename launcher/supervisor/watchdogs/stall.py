@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from launcher.model.outcome import Outcome
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 from launcher.supervisor.watchdogs.median import median
 from launcher.supervisor.watchdogs.raised import ACT, NOTICE, WARNING, Raised
 from launcher.supervisor.watchdogs.words import count, percent, show_time

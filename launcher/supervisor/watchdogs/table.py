@@ -10,7 +10,7 @@ from launcher.model.job import JobSpec, TaskSpec
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Watch
 from launcher.model.records import Finding
-from launcher.supervisor.sample import Judgement, Sample, Stop
+from launcher.supervisor.readings.sample import Judgement, Sample, Stop
 from launcher.supervisor.watchdogs.disk import DiskWatch
 from launcher.supervisor.watchdogs.gpu import GpuWatch
 from launcher.supervisor.watchdogs.limits import BudgetWatch, TimeWatch

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Optional
 
 from launcher.model.records import GpuReading
-from launcher.supervisor import gpus
-from launcher.supervisor.sources import Source
+from launcher.supervisor.readings import gpus
+from launcher.supervisor.readings.sources import Source
 
 Readings = tuple[GpuReading, ...]
 
@@ -37,7 +37,7 @@ class GpuSources:
         if found is not None or self._nvml.missing_since(mono) is None:
             return found
         if self._smi is None:
-            from launcher.supervisor.nvidia_smi import SmiReader
+            from launcher.supervisor.readings.nvidia_smi import SmiReader
 
             reader = SmiReader(self._wanted, self._deadline * 0.8)
             self._smi = Source("nvidia-smi", reader.read, deadline=self._deadline)

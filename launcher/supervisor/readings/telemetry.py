@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Optional
 
-from launcher.supervisor.sample import Sample
+from launcher.supervisor.readings.sample import Sample
 
 MOST_POINTS = 1000
 AT_ONCE = 6

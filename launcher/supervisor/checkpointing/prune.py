@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from launcher.model.phase import Checkpoints
-from launcher.supervisor.checkpoints import PRUNING, Entry
+from launcher.supervisor.checkpointing.checkpoints import PRUNING, Entry
 
 LARGEST_STATE = 16 << 20
 

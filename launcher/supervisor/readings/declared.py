@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Optional
 
 from launcher.model.outcome import Outcome
 from launcher.model.records import Declared, Progress
-from launcher.supervisor.logtext import load_object, number
-from launcher.supervisor.sample import MetricPoint
+from launcher.supervisor.readings.logtext import load_object, number
+from launcher.supervisor.readings.sample import MetricPoint
 
 BLOCK = 256 * 1024
 LONGEST_LINE = 64 * 1024

@@ -7,7 +7,7 @@ from typing import Optional
 from launcher.store import keys
 from launcher.supervisor.aside import Aside
 from launcher.supervisor.members import Members
-from launcher.supervisor.sample import Judgement, Watched
+from launcher.supervisor.readings.sample import Judgement, Watched
 from launcher.supervisor.verdict import Verdict
 
 DEADLINE_S = 30.0
@@ -40,7 +40,7 @@ class Capturing:
         return self._work is not None and not self._work.done() and mono < self._limit
 
     def _capture(self) -> tuple[str, ...]:
-        from launcher.supervisor import evidence  # most attempts never need it
+        from launcher.supervisor.postmortem import evidence  # most attempts never need it
 
         self.folder = keys.EVIDENCE
         return evidence.capture(

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Callable, NoReturn, Optional
 
 from launcher.errors import LaunchError
-from launcher.supervisor import child, faults
+from launcher.supervisor import faults
 from launcher.supervisor.places import Places
+from launcher.supervisor.start import child
 
 
 class Preparing:
@@ -92,14 +93,16 @@ def _run(places: Places, environment: Mapping[str, str], outgoing: int, parent: 
 
 
 def _prepare(places: Places, environment: Mapping[str, str], stage: Callable[[str], None]) -> dict[str, Any]:
-    from launcher.supervisor import worktree  # tarfile and what it needs shall not stay in the supervisor's memory
+    from launcher.supervisor.start import (
+        worktree,  # tarfile and what it needs shall not stay in the supervisor's memory
+    )
 
     try:
         stage("unpack")
         absent = worktree.prepare(places)
         made: Optional[str] = None
         if places.spec.setup.requirements is not None:
-            from launcher.supervisor import requirements
+            from launcher.supervisor.start import requirements
 
             stage("setup")
             made = str(requirements.make(places, environment))

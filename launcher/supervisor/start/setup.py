@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from launcher.supervisor import container
 from launcher.supervisor.faults import StartFailed
 from launcher.supervisor.places import Places
+from launcher.supervisor.start import container
 
 # `module` is a shell function; old versions of it answer 0 where a module does not exist (Environment Modules before 4.0).
 _MODULES = r"""

@@ -16,9 +16,9 @@ from typing import Optional
 
 from launcher.model.redaction import redact
 from launcher.store import keys
-from launcher.supervisor.anatomy import catches, open_files, portrait
-from launcher.supervisor.program import find, output_of
-from launcher.supervisor.sample import Watched
+from launcher.supervisor.postmortem.anatomy import catches, open_files, portrait
+from launcher.supervisor.readings.sample import Watched
+from launcher.supervisor.start.program import find, output_of
 
 LINES = 200
 TAIL_BYTES = 256 * 1024

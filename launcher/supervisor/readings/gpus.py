@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional, TypeVar
 
 from launcher.model.records import GpuReading
-from launcher.supervisor.sources import Unavailable
+from launcher.supervisor.readings.sources import Unavailable
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from launcher.store import keys
 from launcher.supervisor.faults import StartFailed
-from launcher.supervisor.leftovers import remove_tree
+from launcher.supervisor.outputs.leftovers import remove_tree
 from launcher.supervisor.places import Places
 
 

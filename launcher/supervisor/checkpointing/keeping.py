@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launcher.model.phase import Checkpoints
-from launcher.supervisor.checkpoints import QUIET_S, CheckpointFolder, Entry
-from launcher.supervisor.declared import Announced
-from launcher.supervisor.prune import best_named_by_trainer, delete, finish_earlier, plan, with_metrics
-from launcher.supervisor.sample import CheckpointReading
+from launcher.supervisor.checkpointing.checkpoints import QUIET_S, CheckpointFolder, Entry
+from launcher.supervisor.checkpointing.prune import best_named_by_trainer, delete, finish_earlier, plan, with_metrics
+from launcher.supervisor.readings.declared import Announced
+from launcher.supervisor.readings.sample import CheckpointReading
 
 EVENTS_KEPT = 100
 

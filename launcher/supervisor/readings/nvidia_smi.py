@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Optional
 
 from launcher.model.records import GpuReading
-from launcher.supervisor.program import find, output_of
-from launcher.supervisor.sources import Unavailable
+from launcher.supervisor.readings.sources import Unavailable
+from launcher.supervisor.start.program import find, output_of
 
 FIELDS = (
     "index",
@@ -114,7 +114,7 @@ def _text(cell: str) -> Optional[str]:
 
 
 def _reasons(cell: str) -> Optional[tuple[str, ...]]:
-    from launcher.supervisor.gpus import throttle_names
+    from launcher.supervisor.readings.gpus import throttle_names
 
     try:
         return throttle_names(int(cell, 16)) if cell.lower().startswith("0x") else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from launcher.model.phase import Checkpoints
-from launcher.supervisor.readable import trouble
+from launcher.supervisor.checkpointing.readable import trouble
 
 QUIET_S = 20.0
 """So long nothing in it has changed. What is announced or has its marker need not wait."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Optional
 
 from launcher.supervisor.faults import StartFailed
-from launcher.supervisor.leftovers import remove_tree
+from launcher.supervisor.outputs.leftovers import remove_tree
 from launcher.supervisor.places import Places
 from launcher.supervisor.redaction import redacted
 

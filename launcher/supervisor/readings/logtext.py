@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
-from launcher.supervisor.sample import MetricPoint, Sign
+from launcher.supervisor.readings.sample import MetricPoint, Sign
 
 LINE_LENGTH = 200
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TypeVar
 
-from launcher.supervisor.sample import MetricPoint
+from launcher.supervisor.readings.sample import MetricPoint
 
 T = TypeVar("T")
 

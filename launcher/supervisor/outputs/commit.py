@@ -20,8 +20,8 @@ from launcher.model import codec
 from launcher.model.outcome import Outcome
 from launcher.model.records import SCHEMA, Fingerprint, Manifest, ManifestList
 from launcher.store import fingerprints, keys, records
-from launcher.supervisor import moving
 from launcher.supervisor.faults import CommitFailed
+from launcher.supervisor.outputs import moving
 from launcher.supervisor.places import Places
 
 INTENT = "commit.json"
@@ -199,7 +199,9 @@ def _take_back(places: Places, intent: Intent) -> None:
             continue  # complete, or never moved
         aside, old = root / keys.set_aside(path, intent.stamp), root / keys.set_aside(key, intent.stamp)
         try:
-            if not part.replaces or os.path.lexists(aside):  # else nothing was moved, and what lies there is the earlier one
+            if not part.replaces or os.path.lexists(
+                aside
+            ):  # else nothing was moved, and what lies there is the earlier one
                 moving.move_back(places.collected(path), root / path, part.manifest.files)
             for kept, place in ((aside, root / path), (old, root / key)):
                 if os.path.lexists(kept) and not os.path.lexists(place):

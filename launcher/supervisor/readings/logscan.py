@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from launcher.model.records import LogReading
-from launcher.supervisor.logtext import Signs, last_visible, metric_points
-from launcher.supervisor.sample import MetricPoint, Sign
+from launcher.supervisor.readings.logtext import Signs, last_visible, metric_points
+from launcher.supervisor.readings.sample import MetricPoint, Sign
 
 SHARE = 0.01
 """Of one core, on average."""

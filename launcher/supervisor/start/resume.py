@@ -12,10 +12,10 @@ from typing import Optional
 
 from launcher.errors import LaunchError
 from launcher.store import keys, records
-from launcher.supervisor import checkpoints
-from launcher.supervisor.declared import Lines
-from launcher.supervisor.logtext import load_object
+from launcher.supervisor.checkpointing import checkpoints
 from launcher.supervisor.places import Places
+from launcher.supervisor.readings.declared import Lines
+from launcher.supervisor.readings.logtext import load_object
 
 READ_CPU_S = 10.0
 """For the progress of one earlier attempt; a day of it takes a second."""

@@ -1,0 +1,1 @@
+"""Which checkpoints are complete, which may go, and that they went."""

@@ -1,0 +1,1 @@
+"""From a working tree to committed artifacts, and what is left over."""

@@ -1,0 +1,1 @@
+"""From a spec to a running child: the working tree, the environment around it, the fork."""
