@@ -17,6 +17,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.waiting import until
 
@@ -126,13 +127,13 @@ class Round:
         folder = self.folder / ".launch" / "store" / "jobs"
         return sorted(os.listdir(folder)) if folder.exists() else []
 
-    def status(self, job: str) -> dict[str, object]:
+    def status(self, job: str) -> dict[str, Any]:
         shown = self.launch("status", job, "--json")
         assert shown.returncode in (0, 100, 101, 103), (
             f"seed {self.seed}: status says {shown.returncode}: {shown.stderr}"
         )
-        found = json.loads(shown.stdout)
-        return found["jobs"][0] if "jobs" in found else found
+        found: dict[str, Any] = json.loads(shown.stdout)
+        return found
 
 
 def kind_of(command: bytes) -> str:
@@ -176,6 +177,9 @@ def play(seed: int) -> str:
         if victim != "cli":
             time.sleep(dice.uniform(0.0, 2.5))
             _shoot(round_, victim, dice)
+        while dice.random() < 0.4:  # while the first death is being mended
+            time.sleep(dice.uniform(0.0, 1.0))
+            _shoot(round_, dice.choice(("supervisor", "child", "agent")), dice)
         settle(round_, job)
         check(round_, job, seed)
         outcome = finish(round_, job, dice)
@@ -201,8 +205,13 @@ def settle(round_: Round, job: str) -> None:
 
 def finish(round_: Round, job: str, dice: random.Random) -> str:
     """Retry what did not succeed, and either let it end or cancel it."""
-    if all(task["outcome"] == "succeeded" for task in round_.status(job)["tasks"]):  # type: ignore[attr-defined]
+    if all(task["outcome"] == "succeeded" for task in round_.status(job)["tasks"]):
         return "all succeeded by themselves"
+    _interrupted(round_, dice, "reconcile", job)
+    _interrupted(round_, dice, "retry", job, "--failed")
+    settle(round_, job)
+    if all(task["outcome"] == "succeeded" for task in round_.status(job)["tasks"]):
+        return "all succeeded after a retry that was killed"
     retried = round_.launch("retry", job, "--failed")
     assert retried.returncode == 0, f"seed {round_.seed}: retry: {retried.stderr}"
     if dice.random() < 0.5:
@@ -212,9 +221,21 @@ def finish(round_: Round, job: str, dice: random.Random) -> str:
         until(lambda: not round_.processes(), 30, f"seed {round_.seed}: nothing is left after cancel")
         return "retried and cancelled"
     until(lambda: not round_.processes(), 60, f"seed {round_.seed}: the retried tasks end")
-    states = {task["task"]: task["outcome"] for task in round_.status(job)["tasks"]}  # type: ignore[attr-defined]
+    states = {task["task"]: task["outcome"] for task in round_.status(job)["tasks"]}
     assert set(states.values()) == {"succeeded"}, f"seed {round_.seed}: after retry {states}"
     return "retried, all succeeded"
+
+
+def _interrupted(round_: Round, dice: random.Random, *words: str) -> None:
+    """A verb that is killed on its way; what it left must not be in the way of the next one."""
+    if dice.random() < 0.5:
+        return
+    verb = subprocess.Popen(
+        [*LAUNCH, *words], cwd=round_.folder, env=round_.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(dice.uniform(0.0, 0.6))
+    verb.kill()
+    verb.wait(30)
 
 
 def check(round_: Round, job: str, seed: int) -> None:
@@ -234,7 +255,7 @@ def check(round_: Round, job: str, seed: int) -> None:
             outcome = json.loads(exit_file.read_text())["outcome"]
             assert outcome != "succeeded" or start in finished, f"seed {seed}: {start} did not finish, but {outcome}"
     shown = round_.status(job)
-    for task_shown in shown["tasks"]:  # type: ignore[attr-defined]
+    for task_shown in shown["tasks"]:
         assert task_shown["state"] in ("ended", "pending", "unknown"), f"seed {seed}: nothing runs, yet {task_shown}"
         if task_shown["outcome"] == "succeeded":
             start = f"{job}/{task_shown['task']}/{task_shown['attempt']}"
