@@ -58,7 +58,7 @@ _stacks: Any = None  # the open file must live as long as the process: the signa
 def index() -> int:
     """The index of this task in its array; 0 for a plain job and outside of `launch`."""
     text = os.environ.get("LAUNCH_TASK") or "0"
-    if not text.isdigit():
+    if not text.isdecimal():
         raise LaunchError("read the task's index from LAUNCH_TASK", came_back=f"no whole number: {text!r}")
     return int(text)
 
@@ -269,7 +269,7 @@ def _open_to_diagnosis() -> None:
     """
     global _stacks
     number, target = os.environ.get("LAUNCH_STACKS_SIGNAL", ""), os.environ.get("LAUNCH_STACKS_FILE")
-    if not number.isdigit() or not target:
+    if not number.isdecimal() or not target:
         return
     import faulthandler
     import signal

@@ -74,12 +74,17 @@ class Stage:
         return spec
 
     def start(
-        self, attempt: int = 1, *extra: str, env: Optional[dict[str, str]] = None, python: str = sys.executable
+        self,
+        attempt: int = 1,
+        *extra: str,
+        task: int = 0,
+        env: Optional[dict[str, str]] = None,
+        python: str = sys.executable,
     ) -> subprocess.Popen[bytes]:
         """Claim the attempt and start its supervisor; its standard input is the control pipe."""
-        self.store.claim(keys.attempt(JOB, 0, attempt))
+        self.store.claim(keys.attempt(JOB, task, attempt))
         argv = [python, "-I", "-S", "-c", _RUN, str(REPOSITORY), "--store", str(self.store.root), "--job", JOB]
-        argv += ["--task", "0", "--attempt", str(attempt), "--allocation", ALLOCATION, "--gpus", "", *extra]
+        argv += ["--task", str(task), "--attempt", str(attempt), "--allocation", ALLOCATION, "--gpus", "", *extra]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 argv,

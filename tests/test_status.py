@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -406,7 +407,7 @@ def test_watch_draws_until_the_job_has_ended(tmp_path: Path) -> None:
     made = job(tmp_path, 1).allocated().claimed(0).beat(0).viewed()
     session = f"test-{os.getpid()}"
     out = tmp_path / "left on screen"
-    line = f"{sys.executable} -m launcher.cli.main status {JOB} --watch; echo code $?; sleep 100"
+    line = f"{shlex.quote(sys.executable)} -m launcher.cli.main status {JOB} --watch; echo code $?; sleep 100"
     tmux = ["tmux", "-L", session]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     subprocess.run(

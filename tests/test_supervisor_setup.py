@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.model.job import TaskSpec
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Resources, Setup
 from launcher.store import keys
@@ -88,16 +89,18 @@ def test_an_environment_is_made_once_for_tasks_that_start_together(
     monkeypatch.setenv("LAUNCH_UV", str(counted))
     monkeypatch.setenv("CALLS", str(calls))
     setup = requirements(stage, "tinytwo\n")
-    stage.job("import tinyone, tinytwo, sys; print(tinyone.version, tinytwo.version, sys.prefix)", setup=setup)
-    first = stage.start(1)
-    stage.start(2)
-    assert first.wait(60) == 0
-    record = stage.ended(2)
+    show = "import tinyone, tinytwo, sys; print(tinyone.version, tinytwo.version, sys.prefix)"
+    stage.job(show, setup=setup, tasks=(TaskSpec(0), TaskSpec(1)))
+    other = stage.start(task=1)
+    stage.start()
+    assert other.wait(60) == 0
+    record = stage.ended()
     assert record.outcome is Outcome.SUCCEEDED, record
-    assert stage.output(2).startswith("1.5 2.0 ") and stage.output(1) in ("", stage.output(2))
+    logs = [stage.store.read(keys.of_attempt(JOB, task, 1, keys.LOG)) for task in (0, 1)]
+    assert logs[0] is not None and logs[0].startswith(b"1.5 2.0 ") and logs[1] == logs[0]
     assert any(line.startswith("tinyone==1.5") for line in record.versions["packages"])
     assert calls.read_text().splitlines().count("pip install") == 1
-    said = stage.store.path(keys.attempt(JOB, 0, 1)), stage.store.path(keys.attempt(JOB, 0, 2))
+    said = stage.store.path(keys.attempt(JOB, 0, 1)), stage.store.path(keys.attempt(JOB, 1, 1))
     assert any("tinytwo" in (folder / "setup.txt").read_text() for folder in said if (folder / "setup.txt").exists())
 
 

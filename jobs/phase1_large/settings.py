@@ -74,7 +74,7 @@ def read(argv: Sequence[str]) -> Settings:
 
 def _whole(least: int) -> Callable[[str], int]:
     def read_one(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
+        if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"a whole number from {least} is expected, found {text!r}")
         return int(text)
 

@@ -210,7 +210,7 @@ def _lines(text: Optional[str], since: Optional[str]) -> Optional[int]:
         return LAST if since is None else None
     if text == "all":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UsageError(f"--lines {text!r} is no number", hint="valid: a number such as 100, or all")
     return int(text)
 

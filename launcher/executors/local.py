@@ -282,7 +282,7 @@ def _gpu_memory(gpus: Sequence[str]) -> Optional[int]:
     except (OSError, subprocess.SubprocessError):
         return None
     rows = (line.split(",") for line in done.stdout.splitlines() if line.count(",") == 1)
-    sizes = {index.strip(): int(size) << 20 for index, size in rows if size.strip().isdigit()}
+    sizes = {index.strip(): int(size) << 20 for index, size in rows if size.strip().isdecimal()}
     asked = [sizes[gpu] for gpu in gpus if gpu in sizes]
     return min(asked) if asked and len(asked) == len(gpus) else None
 

@@ -26,7 +26,7 @@ def parse_array(text: str) -> ArrayExpression:
     body, percent, limit_text = text.replace(" ", "").partition("%")
     limit: Optional[int] = None
     if percent:
-        if not limit_text.isdigit() or int(limit_text) < 1:
+        if not limit_text.isdecimal() or int(limit_text) < 1:
             raise ValueError(f"after % a whole number from 1 is expected, found {limit_text!r}")
         limit = int(limit_text)
     indices: dict[int, None] = {}

@@ -72,7 +72,7 @@ def retry(store: FolderStore, job: str, tasks: Optional[Collection[int]] = None)
 
 
 def _next_number(allocations: Sequence[str]) -> int:
-    numbers = [int(name[1:]) for name in allocations if name[:1] == "a" and name[1:].isdigit()]
+    numbers = [int(name[1:]) for name in allocations if name[:1] == "a" and name[1:].isdecimal()]
     return max(numbers, default=-1) + 1
 
 

@@ -116,7 +116,7 @@ def memory_total(root: Path = Path("/")) -> Optional[int]:
         for name in ("memory.max", "memory.limit_in_bytes"):
             text = _read(folder / name).strip()
             # Version 1 writes "no limit" as a number close to 2^63.
-            if text.isdigit() and int(text) < 1 << 60:
+            if text.isdecimal() and int(text) < 1 << 60:
                 found.append(int(text))
     return min(found) if found else None
 
@@ -126,7 +126,7 @@ def _quota(folder: Path) -> Optional[float]:
     words = _read(folder / "cpu.max").split()
     if len(words) != 2:
         words = [_read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()]
-    if all(word.isdigit() for word in words) and int(words[1]) > 0:
+    if all(word.isdecimal() for word in words) and int(words[1]) > 0:
         return int(words[0]) / int(words[1])
     return None
 

@@ -129,7 +129,7 @@ def _exists(pid: int) -> Optional[bool]:
 def all_pids() -> list[int]:
     """Every process that /proc shows; none where there is no /proc."""
     try:
-        return [int(name) for name in os.listdir(PROC) if name.isdigit()]
+        return [int(name) for name in os.listdir(PROC) if name.isdecimal()]
     except OSError:
         return []
 

@@ -59,12 +59,12 @@ def read_manifests(store: FolderStore, job: str, task: int, attempt: int) -> Opt
 
 def attempts(store: FolderStore, job: str, task: int) -> list[int]:
     """The numbers of a task's attempts, oldest first."""
-    return sorted(int(name) for name in store.names(keys.task(job, task)) if name.isdigit())
+    return sorted(int(name) for name in store.names(keys.task(job, task)) if name.isdecimal())
 
 
 def tasks_with_attempts(store: FolderStore, job: str) -> list[int]:
     """The tasks that have at least one attempt's folder."""
-    return sorted(int(name) for name in store.names(keys.tasks(job)) if name.isdigit())
+    return sorted(int(name) for name in store.names(keys.tasks(job)) if name.isdecimal())
 
 
 def allocations(store: FolderStore, job: str) -> list[str]:

@@ -69,7 +69,7 @@ def _parse(arguments: list[str]) -> dict[str, str]:
     if len(rest) % 2 or unknown or absent:
         raise LaunchError("reading the supervisor's arguments", came_back=f"unknown {unknown}, missing {absent}")
     for name in ("--task", "--attempt"):
-        if not options[name].isdigit():
+        if not options[name].isdecimal():
             raise LaunchError("reading the supervisor's arguments", came_back=f"{name} {options[name]!r} is no number")
     return options
 

@@ -48,7 +48,7 @@ def _capture(folder: Path, watched: Watched, pids: Sequence[int], deadline_s: fl
     known = [value for name in watched.spec.secrets if (value := os.environ.get(name))]
     os.makedirs(folder, mode=0o700, exist_ok=True)
     taken = [name.split("-", 1)[0] for name in os.listdir(folder)]
-    number = 1 + max((int(name) for name in taken if name.isdigit()), default=0)
+    number = 1 + max((int(name) for name in taken if name.isdecimal()), default=0)
     stacks = watched.folder / keys.STACKS
     parts: dict[str, Part] = {
         "log.txt": lambda left: log_tail(watched.folder / keys.LOG),

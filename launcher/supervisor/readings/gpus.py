@@ -77,7 +77,7 @@ class NvmlReader:
             return [(index, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
         found = []
         for place, name in enumerate(self._wanted):
-            by_index = name.isdigit()
+            by_index = name.isdecimal()
             try:
                 handle = nvml.nvmlDeviceGetHandleByIndex(int(name)) if by_index else self._by_uuid(nvml, name)
             except nvml.NVMLError as error:

@@ -113,7 +113,7 @@ def _text(path: Path) -> Optional[str]:
 def _number(path: Path) -> Optional[int]:
     """None for `max` too."""
     text = (_text(path) or "").strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _table(path: Path) -> dict[str, int]:
@@ -121,7 +121,7 @@ def _table(path: Path) -> dict[str, int]:
     found = {}
     for line in (_text(path) or "").splitlines():
         parts = line.split()
-        if len(parts) >= 2 and parts[1].isdigit():
+        if len(parts) >= 2 and parts[1].isdecimal():
             found[parts[0]] = int(parts[1])
     return found
 

@@ -57,7 +57,7 @@ def parse(text: str) -> list[GpuReading]:
         if len(cells) > len(FIELDS):  # a comma in the name
             extra = len(cells) - len(FIELDS)
             cells[1 : 2 + extra] = [", ".join(cells[1 : 2 + extra])]
-        if len(cells) == len(FIELDS) and cells[0].isdigit():
+        if len(cells) == len(FIELDS) and cells[0].isdecimal():
             found.append(_reading(cells))
     return found
 
@@ -70,7 +70,7 @@ def chosen(readings: Sequence[GpuReading], wanted: Sequence[str]) -> tuple[GpuRe
     for name in wanted:
         for one in readings:
             by_uuid = one.uuid is not None and len(name) > 8 and one.uuid.startswith(name)
-            if (name.isdigit() and one.index == int(name)) or by_uuid:
+            if (name.isdecimal() and one.index == int(name)) or by_uuid:
                 found.append(one)
                 break
     return tuple(found)

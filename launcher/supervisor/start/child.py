@@ -198,7 +198,7 @@ def die_with_parent() -> None:
 def inherited_share(environment: Mapping[str, str]) -> Optional[int]:
     """The descriptor of the machine share's lock that the agent has passed on, kept from other programs that we start."""
     text = environment.get("LAUNCH_SHARE_FD", "")
-    if not text.isdigit():
+    if not text.isdecimal():
         return None
     try:
         flags = fcntl.fcntl(int(text), fcntl.F_GETFD)

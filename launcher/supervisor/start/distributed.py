@@ -24,7 +24,7 @@ class Nodes:
 def nodes(environment: Mapping[str, str]) -> Nodes:
     """From LAUNCH_NODES, LAUNCH_NODE_RANK and LAUNCH_MASTER, which an executor sets; one node without them."""
     count, rank = environment.get("LAUNCH_NODES", "1"), environment.get("LAUNCH_NODE_RANK", "0")
-    if not (count.isdigit() and rank.isdigit() and int(count) > 1 and environment.get("LAUNCH_MASTER")):
+    if not (count.isdecimal() and rank.isdecimal() and int(count) > 1 and environment.get("LAUNCH_MASTER")):
         return Nodes()
     return Nodes(int(count), int(rank), environment["LAUNCH_MASTER"])
 
