@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from launcher.cli.main import VERBS
 from launcher.config import phases, profiles, project, settings
 from launcher.errors import ConfigError
 from launcher.executors import registry
 from launcher.executors.local import Options
 from launcher.model import phase, profile
 from launcher.model.units import parse_time
+from launcher.store import keys
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -143,3 +145,24 @@ def test_links_lead_somewhere(document: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
             assert part[1:] in anchors, part
+
+
+def test_the_architecture_names_every_key_of_a_store_and_every_verb() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    state = text.split("## Where state lives", 1)[1].split("**Code and data.**", 1)[0]
+    names = {value for name, value in vars(keys).items() if name.isupper()}
+    made = [keys.spec("J"), keys.submission("J"), keys.event("J", 0, "i"), keys.stop("J", 0, "i"), keys.order("J", "A")]
+    made += [keys.ended_segment("J", "A"), keys.agent_log("J", "A"), keys.released("J", "A"), keys.snapshot_index("h")]
+    places = {"J": "<job>", "A.": "<allocation>.", "000000000000000-i": "<time>-<id>", "h.json": "<hash>.json"}
+    for key in made:
+        *folders, last = key.split("/")
+        for short, long in places.items():
+            last = last.replace(short, long)
+        names.add(last if folders[-1] in ("J", "snapshots") else f"{folders[-1]}/{last}")
+    absent = {name for name in names if name not in state and name.replace("agents/<allocation>", "") not in state}
+    assert not absent
+    line = text.split("Verbs: `", 1)[1].split("`", 1)[0]
+    told = re.sub(r"\((\w+)\)", "", line).split()
+    assert sorted(told) == sorted(verb.name for verb in VERBS)
+    for alias in (alias for verb in VERBS for alias in verb.aliases):
+        assert f"({alias})" in line

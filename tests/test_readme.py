@@ -211,6 +211,47 @@ def test_targets_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+TINY = """
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
+torch.manual_seed(0)
+model = LlamaForCausalLM(LlamaConfig(vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+                                     num_attention_heads=2, num_key_value_heads=2))
+data = [{"input_ids": torch.arange(4), "labels": torch.arange(4)} for _ in range(8)]
+args = TrainingArguments(output_dir="trained", max_steps=4, save_steps=2, per_device_train_batch_size=2, report_to=[],
+                         use_cpu=True, disable_tqdm=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", ["README.md", "docs/task-api.md"])
+def test_the_lines_for_transformers_train_and_resume(document: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    blocks = [
+        b["text"] for b in _BLOCK.finditer((ROOT / document).read_text(encoding="utf-8")) if b["kind"] == "python"
+    ]
+    shown = next(text for text in blocks if "LaunchCallback" in text)
+    (tmp_path / "train.py").write_text(f"{TINY}{shown}print('at', trainer.state.global_step)\n", encoding="utf-8")
+    progress = tmp_path / "progress.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LAUNCH_PROGRESS": str(progress), "OMP_NUM_THREADS": "1"}
+    for resumed in ({}, {"LAUNCH_RESUME_FROM": str(tmp_path / "trained/checkpoint-2")}):
+        done = subprocess.run(
+            [sys.executable, "train.py"],
+            cwd=tmp_path,
+            env={**environment, **resumed},
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "at 4" in done.stdout
+    told = [json.loads(line) for line in progress.read_text(encoding="utf-8").splitlines()]
+    saved = [one["step"] for one in told if "checkpoint" in one]
+    assert saved == [2, 4, 4], "the second time it went on after step 2"
+
+
 @pytest.mark.parametrize(
     ("shown", "real"),
     [
