@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from launcher.model.outcome import Outcome
 from launcher.model.phase import Checkpoints, Watch, Watches
-from launcher.model.records import Progress
+from launcher.model.records import DiskReading, Progress
+from launcher.supervisor.readings.disks import Usage, within
+from launcher.supervisor.readings.quota import Quota, parse, tightest
 from launcher.supervisor.readings.sample import CheckpointReading, MetricPoint, Sample
 from tests.recorded import ALL_STOP, GB, Series, at, board, codes, disk, first, levels, play
 
@@ -79,6 +83,34 @@ def test_two_paths_on_one_disk_are_one_finding_and_few_inodes_another() -> None:
     assert [one.code for one in judgement.findings] == ["disk.full"]
     (_, judgement), *_ = play(board(), [at(0, disks=(bare,))])
     assert judgement.stop is not None and "inodes" in judgement.stop.reason
+
+
+def test_a_quota_is_a_disk_of_its_own_size() -> None:
+    """The disk has room for a year, the user's quota for one more checkpoint."""
+    plenty = Usage(used=10 * GB, free=990 * GB, total=1000 * GB, inodes_free=10**6, inodes_total=10**7)
+    limit = Quota(used=95 * GB, limit=100 * GB, inodes_used=500, inodes_limit=None)
+    assert within(plenty, None) == plenty and not plenty.quota
+    assert within(plenty, Quota(5, None, 5, None)) == plenty, "a quota without a limit limits nothing"
+    roomy = Quota(used=1, limit=10_000 * GB, inodes_used=5, inodes_limit=None)
+    assert within(plenty, roomy) == plenty, "one that leaves more than the disk has says nothing"
+    seen = within(plenty, limit)
+    assert (seen.used, seen.free, seen.total, seen.quota) == (95 * GB, 5 * GB, 100 * GB, True)
+    reading = DiskReading("/home", seen.used, seen.free, seen.total, seen.inodes_free, seen.inodes_total, quota=True)
+    _, finding = first(play(board(), [at(10.0, disks=(reading,))]), "disk.full")
+    assert finding.level == "act" and finding.message == "the quota on /home is 95 % full, 5GB left"
+    files = within(plenty, Quota(used=1, limit=None, inodes_used=990, inodes_limit=1000))
+    assert (files.inodes_free, files.inodes_total) == (10, 1000)
+
+
+def test_what_the_kernel_says_of_a_quota() -> None:
+    """struct if_dqblk: limits in blocks of 1 KiB, usage in bytes. The call itself is made for real, whatever it answers."""
+    record = struct.pack("=8QI", 2048, 1024, 3000, 100, 50, 7, 0, 0, 63)
+    assert parse(record) == Quota(3000, 2048 * 1024, 7, 100)
+    assert parse(struct.pack("=8QI", 0, 1024, 3000, 0, 50, 7, 0, 0, 63)) == Quota(3000, 1024 * 1024, 7, 50)
+    assert parse(struct.pack("=8QI", 0, 0, 3000, 0, 0, 7, 0, 0, 63)) == Quota(3000, None, 7, None)
+    found = tightest(Path.home())
+    assert found is None or found.used >= 0
+    assert tightest(Path("/nowhere at all")) is None
 
 
 def test_a_checkpoint_that_is_larger_than_the_others_is_told() -> None:

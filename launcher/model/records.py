@@ -103,6 +103,7 @@ class DiskReading:
     inodes_total: Optional[int] = None
     rate: Optional[float] = None
     full_in: Optional[float] = None
+    quota: Optional[bool] = None  # the figures are those of a quota that leaves less than the disk has
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from launcher.model.records import DiskReading
+from launcher.supervisor.readings import quota
 
 WINDOW_S = 1800.0
 """Checkpoints come in bursts and go by pruning; a rate over less than a few of them says nothing."""
@@ -29,23 +30,37 @@ class Usage(NamedTuple):
     total: int
     inodes_free: Optional[int]
     inodes_total: Optional[int]
+    quota: bool = False  # the figures are a quota's, which leaves less than the disk
 
 
 def usage(path: Path) -> Usage:
     """Of the disk that holds `path`, or that will hold it. May hang on a dead mount. Raises OSError."""
-    found = _statvfs(path)
+    path, found = _statvfs(path)
     block = found.f_frsize or found.f_bsize
     used, free = (found.f_blocks - found.f_bfree) * block, found.f_bavail * block
     # As df does: what is kept for root is nobody's, so full means full for us.
     total = used + free
     has_inodes = found.f_files > 0
-    return Usage(used, free, total, found.f_favail if has_inodes else None, found.f_files if has_inodes else None)
+    disk = Usage(used, free, total, found.f_favail if has_inodes else None, found.f_files if has_inodes else None)
+    return within(disk, quota.tightest(path))
 
 
-def _statvfs(path: Path) -> os.statvfs_result:
+def within(disk: Usage, limit: Optional[quota.Quota]) -> Usage:
+    """What a quota leaves of a disk; the two limits, of bytes and of inodes, each where it is the tighter one."""
+    if limit is not None and limit.limit is not None and limit.limit - limit.used < disk.free:
+        disk = disk._replace(used=limit.used, free=max(0, limit.limit - limit.used), total=limit.limit, quota=True)
+    if limit is not None and limit.inodes_limit is not None:
+        left = max(0, limit.inodes_limit - limit.inodes_used)
+        if disk.inodes_free is None or left < disk.inodes_free:
+            disk = disk._replace(inodes_free=left, inodes_total=limit.inodes_limit, quota=True)
+    return disk
+
+
+def _statvfs(path: Path) -> tuple[Path, os.statvfs_result]:
+    """Of the nearest folder upward that exists."""
     while True:
         try:
-            return os.statvfs(path)
+            return path, os.statvfs(path)
         except (FileNotFoundError, NotADirectoryError):
             if path == path.parent:
                 raise
@@ -76,6 +91,7 @@ class DiskReader:
             inodes_total=found.inodes_total,
             rate=rate,
             full_in=found.free / rate if rate is not None and rate > 0 else None,
+            quota=found.quota or None,
         )
 
     def _rate(self, now: float, used: int) -> Optional[float]:

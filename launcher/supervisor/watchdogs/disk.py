@@ -55,7 +55,8 @@ class DiskWatch:
             return []
         fraction = disk.used / disk.total
         level = self._level(disk.path, fraction)
-        state = f"{disk.path} is {percent(fraction)} full, {show_size(disk.free)} left"
+        what = f"the quota on {disk.path}" if disk.quota else disk.path
+        state = f"{what} is {percent(fraction)} full, {show_size(disk.free)} left"
         found = []
         if need is not None and disk.free < need * ROOM:
             message = f"{state}: the next checkpoint ({show_size(need)}) does not fit"
