@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from launcher.cli.as_json import job_json
+from launcher.cli.escapes import plain
 from launcher.cli.grid import Line, paint, width
 from launcher.cli.render_job import job_lines
 from launcher.cli.render_jobs import jobs_lines
@@ -64,6 +65,28 @@ def test_a_job_from_submit_to_end(odd_path: Path) -> None:
     assert (view.state, view.outcome) == (State.ENDED, Outcome.STALLED)
     made.noted(1, Outcome.STALLED).released()
     assert gather(made.store, JOB, observe=False).outcome is Outcome.STALLED
+
+
+def test_where_evidence_and_uncommitted_work_lie_is_shown_to_be_copied(odd_path: Path) -> None:
+    made = job(odd_path, 3).allocated()
+    kept = {"evidence": "evidence", "kept": ("/work space/outputs",)}
+    made.claimed(0).exited(0, Outcome.STALLED, **kept).claimed(1).exited(1, kept=("/tree",))
+    stalled = Finding("stall", "stall.stalled", "warning", "nothing moves", 1.0)
+    made.claimed(2).beat(2, findings=(stalled,)).viewed()
+    folder = made.store.path(keys.of_attempt(JOB, 2, 1, keys.EVIDENCE))
+    folder.mkdir()
+    (folder / "stacks.txt").touch()
+    assert gather(made.store, JOB, observe=False, detail=9).tasks[2].evidence is None, "nothing was captured yet"
+    (folder / "01-stacks.txt").touch()
+    view = gather(made.store, JOB, observe=False, detail=9)
+    assert view.tasks[2].evidence == str(folder)
+    named = made.store.path(keys.of_attempt(JOB, 0, 1, "evidence"))
+    for room in (None, 60):
+        said = text(job_lines(view, time.time(), room))
+        assert "task 0  kept: /work space/outputs" in said and "/tree" not in said
+        assert f"task 0  evidence: {plain(str(named))}" in said and f"task 2  evidence: {plain(str(folder))}" in said
+    told = job_json(view)["tasks"][0]
+    assert told["evidence"] == str(named) and told["kept"] == ["/work space/outputs"]
 
 
 def test_an_unknown_job_and_one_without_a_readable_spec(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def task_json(task: TaskView) -> dict[str, Any]:
         "findings": [{**encode(one), "since": iso(one.since)} for one in task.findings],
         "cost": task.cost,
         "checkpoint": task.checkpoint,
+        "evidence": task.evidence,
+        "kept": list(task.kept),
         "silent": task.silent,
         "seen": task.seen,
         "allocation": task.allocation,

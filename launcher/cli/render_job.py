@@ -51,6 +51,7 @@ def job_lines(
             text = f"  and {hidden} {more}; all of them: launch status {job.job} --all"
             lines.append(cell(_fitted(text, room, 0), words.CALM))
     lines += findings(job, room)
+    lines += folders(job, room)
     lines += problems(job, room)
     return lines if room is None else [*lines, (), cell(cut(next_steps(job), room), words.CALM)]
 
@@ -209,6 +210,24 @@ def findings(job: JobView, room: Optional[int]) -> list[Line]:
         lines.append(
             cell(f"  and {len(ranked) - FINDINGS} more; all of them: launch status {job.job} --json", words.CALM)
         )
+    return lines
+
+
+def folders(job: JobView, room: Optional[int]) -> list[Line]:
+    """Where evidence lies, and work that was not committed, but for what a finding names already. Never cut: they are there
+    to be copied."""
+    found: list[str] = []
+    for task in job.tasks:
+        said = " ".join(one.message for one in task.findings)
+        if task.evidence is not None:
+            found.append(f"task {task.index}  evidence: {plain(task.evidence)}")
+        if task.outcome is not Outcome.SUCCEEDED:
+            found += [f"task {task.index}  kept: {plain(folder)}" for folder in task.kept if folder not in said]
+    lines: list[Line] = [()] if found else []
+    lines += [cell(text) for text in found[:FINDINGS]]
+    if len(found) > FINDINGS:
+        more = f"  and {len(found) - FINDINGS} more folders; all of them: launch status {job.job} --json"
+        lines.append(cell(_fitted(more, room, 0), words.CALM))
     return lines
 
 

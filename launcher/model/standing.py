@@ -93,6 +93,8 @@ def _by_exit(task: KnownTask, attempt: KnownAttempt, record: ExitRecord) -> Task
         findings=record.findings,
         cost=number(record.cost),
         checkpoint=record.checkpoint,
+        evidence=record.evidence,
+        kept=record.kept,
         allocation=record.allocation,
         host=record.host,
     )

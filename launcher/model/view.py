@@ -35,6 +35,8 @@ class TaskView:
     silent: Optional[float] = None
     seen: Optional[float] = None
     heartbeat: Optional[Heartbeat] = None
+    evidence: Optional[str] = None  # folder of what was captured when it stalled
+    kept: tuple[str, ...] = ()  # folders that hold work which was not committed
     allocation: Optional[str] = None
     host: Optional[str] = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Optional, TypeVar
 
 from launcher.errors import LaunchError, NotFound
@@ -20,7 +21,7 @@ from launcher.model.known import Known, KnownAllocation, KnownAttempt
 from launcher.model.names import parse_array
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import AgentView, Claim, EndedTask, ExitRecord, Heartbeat, Order, Released
-from launcher.model.view import JobView
+from launcher.model.view import JobView, TaskView
 from launcher.operations.reading import Reader
 from launcher.operations.sightings import Sightings
 from launcher.store import keys, processes, records
@@ -71,7 +72,19 @@ def _gather(store: FolderStore, job: str, observe: bool, detail: int, depth: int
         problems=reader.problems,
     )
     sightings.save()
-    return fold(known, now)
+    view = fold(known, now)
+    return replace(view, tasks=tuple(_with_evidence(store, job, task) for task in view.tasks))
+
+
+def _with_evidence(store: FolderStore, job: str, task: TaskView) -> TaskView:
+    """Where the evidence lies, as a path: named by the exit record, else looked for where a stall is told of."""
+    named = task.evidence
+    if named is None and task.attempt and any(one.watch == "stall" for one in task.findings):
+        found = store.names(keys.of_attempt(job, task.index, task.attempt, keys.EVIDENCE))
+        named = keys.EVIDENCE if any(name[:1].isdigit() for name in found) else None
+    if named is None:
+        return task
+    return replace(task, evidence=str(store.root / keys.of_attempt(job, task.index, task.attempt, named)))
 
 
 def _outcome(reader: Reader, job: str, depth: int) -> Optional[Outcome]:
