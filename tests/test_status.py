@@ -69,7 +69,7 @@ def test_a_job_from_submit_to_end(odd_path: Path) -> None:
 
 def test_where_evidence_and_uncommitted_work_lie_is_shown_to_be_copied(odd_path: Path) -> None:
     made = job(odd_path, 3).allocated()
-    kept = {"evidence": "evidence", "kept": ("/work space/outputs",)}
+    kept: dict[str, Any] = {"evidence": "evidence", "kept": ("/work space/outputs",)}
     made.claimed(0).exited(0, Outcome.STALLED, **kept).claimed(1).exited(1, kept=("/tree",))
     stalled = Finding("stall", "stall.stalled", "warning", "nothing moves", 1.0)
     made.claimed(2).beat(2, findings=(stalled,)).viewed()
