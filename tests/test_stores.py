@@ -132,3 +132,16 @@ def test_a_job_without_a_spec_comes_last(project: Path) -> None:
     store = FolderStore(project / ".launch" / "store")
     store.claim(keys.job("train-9999"))
     assert stores.newest(store, ["train-9999", "train-k3f9"]) == ["train-k3f9", "train-9999"]
+
+
+def test_elsewhere_the_newest_job_of_all_stores_is_meant(project: Path, tmp_path: Path) -> None:
+    """Not the newest of whichever store was used first: `cancel last` would stop another job than `status` shows on top."""
+    for name, job, at in (("one", "train-aaaa", 500), ("two", "train-bbbb", 900), ("three", "eval-cccc", 700)):
+        _job(tmp_path / name / ".launch" / "store", job, at=at)
+        stores.remember(tmp_path / name / ".launch" / "store")
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    assert resolve("last", elsewhere).job == resolve("train", elsewhere).job == "train-bbbb"
+    assert resolve("eval", elsewhere).job == "eval-cccc"
+    with pytest.raises(UsageError, match="any of 2"):
+        resolve("train-", elsewhere)

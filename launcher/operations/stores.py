@@ -54,21 +54,27 @@ def remember(root: Path) -> None:
 
 def known(start: Path) -> list[FolderStore]:
     """The stores of the project around `start` first, then every other that was used and still exists."""
-    roots = dict.fromkeys(_project_stores(start))
-    roots.update(dict.fromkeys(_cached()))
-    return [FolderStore(root) for root in roots if (root / keys.JOBS).is_dir()]
+    own, others = _known(start)
+    return own + others
+
+
+def _known(start: Path) -> tuple[list[FolderStore], list[FolderStore]]:
+    own = dict.fromkeys(_project_stores(start))
+    others = [root for root in _cached() if root not in own]
+    found = [[FolderStore(root) for root in roots if (root / keys.JOBS).is_dir()] for roots in (own, others)]
+    return found[0], found[1]
 
 
 def newest(store: FolderStore, names: Iterable[str]) -> list[str]:
     """Jobs by the time of their spec, newest first. One that has no spec (a torn submit) comes last."""
-    timed = []
-    for name in names:
-        try:
-            written = store.path(keys.spec(name)).stat().st_mtime_ns
-        except OSError:
-            written = 0
-        timed.append((written, name))
-    return [name for _, name in sorted(timed, reverse=True)]
+    return sorted(names, key=lambda name: (_written(store, name), name), reverse=True)
+
+
+def _written(store: FolderStore, job: str) -> int:
+    try:
+        return store.path(keys.spec(job)).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def phase_of(job: str) -> str:
@@ -81,9 +87,11 @@ def resolve(word: str, start: Path) -> Found:
 
     A word is a job's id, a phase's name (its newest job), `last`, a scheduler's or cloud's id, or an id's unique
     prefix; `WORD_5` and `WORD:5` name a task. An exact match of the whole word wins, then `WORD_5`, then a prefix; the
-    project's own store goes before others. Raises NotFound, and UsageError for a word that means several things.
+    project's own stores go before all others, which are looked at as one. Raises NotFound, and UsageError for a word
+    that means several things.
     """
-    stores = known(start)
+    own, others = _known(start)
+    stores = [group for group in (own, others) if group]
     readings = split_task(word)
     for ways in ((_by_id, _by_phase, _by_native), (_by_prefix,)):
         for reading in readings:
@@ -94,7 +102,9 @@ def resolve(word: str, start: Path) -> Found:
                 return _checked(_one(word, matches))
     raise NotFound(
         f"no job is called {word!r}",
-        came_back=f"looked in {', '.join(os.fspath(s.root) for s in stores)}" if stores else "no store is known here",
+        came_back=f"looked in {', '.join(os.fspath(s.root) for s in own + others)}"
+        if stores
+        else "no store is known here",
         hint="launch status",
     )
 
@@ -102,11 +112,15 @@ def resolve(word: str, start: Path) -> Found:
 _Way = Callable[[FolderStore, str], list[Found]]
 
 
-def _first(ways: Iterable[_Way], stores: list[FolderStore], word: str, task: Optional[int]) -> list[_Match]:
-    """What the first way that finds anything finds, in the first store where it does."""
+def _first(ways: Iterable[_Way], groups: list[list[FolderStore]], word: str, task: Optional[int]) -> list[_Match]:
+    """What the first way that finds anything finds, in the first group of stores where it does."""
     for way in ways:
-        for store in stores:
-            found = way(store, word)
+        for stores in groups:
+            found = [one for store in stores for one in way(store, word)]
+            if way is _by_phase and found:
+                found = [max(found, key=lambda one: _written(one.store, one.job))]
+            elif way is _by_id:
+                found = found[:1]  # a project that was copied as a whole has the same ids
             if found:
                 return [_Match(_with_task(f, task), f.job if task is None else f"{f.job}:{task}") for f in found]
     return []
