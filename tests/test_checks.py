@@ -11,6 +11,7 @@ import pytest
 
 from launcher.checks import disk_space, facts, fits, inputs, one_path, program, secret_values, table
 from launcher.checks.facts import Facts
+from launcher.executors import local
 from launcher.executors.contract import Inventory
 from launcher.model.job import Code, JobSpec, Place, TaskSpec
 from launcher.model.phase import Input, Output, Resources, Setup
@@ -48,6 +49,14 @@ def test_a_task_that_does_not_fit_is_named_with_need_and_have(tmp_path: Path) ->
         "each of tasks 2-3 needs 32 CPUs, there are 2; needs 64GB of memory, there is 8GB on local",
     ]
     assert fits.without_gpus(spec, Inventory(0, None, 2, 8 * GB)) == (1,)
+
+
+def test_a_task_over_more_nodes_than_there_are(tmp_path: Path) -> None:
+    """It would begin on one node, alone, and call that a success."""
+    spec = _spec(tmp_path, resources=(Resources(nodes=2),), tasks=(TaskSpec(0),))
+    (found,) = fits.check(_facts(spec, inventory=Inventory(nodes=1)))
+    assert found.fatal and found.message == "task 0 needs 2 nodes, there is 1 on local"
+    assert local.LocalExecutor(local.Options()).inventory().nodes == 1
 
 
 def test_small_gpus_and_unknown_places(tmp_path: Path) -> None:

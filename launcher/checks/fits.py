@@ -26,7 +26,7 @@ class Lack(NamedTuple):
         if self.what in ("memory", "gpu_memory"):
             kind = "memory" if self.what == "memory" else "memory per GPU"
             return f"needs {show_size(self.need)} of {kind}, there is {show_size(self.have)}"
-        kind = {"gpus": "GPU", "cpus": "CPU"}[self.what]
+        kind = {"gpus": "GPU", "cpus": "CPU", "nodes": "node"}[self.what]
         return f"needs {self.need} {kind}{'' if self.need == 1 else 's'}, there {'is' if self.have == 1 else 'are'} {self.have}"
 
 
@@ -37,6 +37,7 @@ def lacks(resources: Resources, inventory: Inventory) -> tuple[Lack, ...]:
         ("gpu_memory", resources.gpu_memory if resources.gpus else None, inventory.gpu_memory),
         ("cpus", resources.cpus, inventory.cpus),
         ("memory", resources.memory, inventory.memory),
+        ("nodes", resources.nodes, inventory.nodes),
     )
     found = [
         Lack(what, need, have) for what, need, have in asked if need is not None and have is not None and need > have

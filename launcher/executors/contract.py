@@ -61,12 +61,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What one task could be given at most. None: not known, which refuses nothing."""
+    """What one task could be given at most, for each node. None: not known, which refuses nothing."""
 
     gpus: Optional[int] = None
     gpu_memory: Optional[int] = None
     cpus: Optional[int] = None
     memory: Optional[int] = None
+    nodes: Optional[int] = None
 
 
 class Executor(Protocol):

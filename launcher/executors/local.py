@@ -65,7 +65,7 @@ class LocalExecutor:
     def inventory(self) -> Inventory:
         """What this shell may use of the machine; GPU memory as nvidia-smi says it."""
         found = capacity(gpus=self._options.gpus, cpus=self._options.cpus, memory=self._options.memory)
-        return Inventory(len(found.gpus), _gpu_memory(found.gpus), found.cpus, found.memory)
+        return Inventory(len(found.gpus), _gpu_memory(found.gpus), found.cpus, found.memory, nodes=1)
 
     def render(self, spec: JobSpec, packing: Packing, parts: Sequence[Part]) -> Submission:
         """Words for people, and for each allocation the exact command, quoted for a shell."""
