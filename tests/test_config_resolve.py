@@ -205,7 +205,7 @@ def test_gpu_memory_needs_gpus(tmp_path: Path) -> None:
 
 
 def test_limits_of_the_profile(tmp_path: Path) -> None:
-    profile = "executor: local\nlimits:\n  gpus: 1\n  time: 1h\n  tasks: 2\n  budget: 5\n"
+    profile = "executor: local\nlimits:\n  gpus: 1\n  time: 1h\n  tasks: 2\n  budget: 5\nprice: 1/h\n"
     said = refused(tmp_path, ARRAY, profile=profile, budget=6.0)
     assert "--budget: budget: is over the limit" in said
     assert "cluster_profiles/here.yaml:5: limits.tasks: allows 2 tasks" in said
@@ -216,6 +216,12 @@ def test_limits_of_the_profile(tmp_path: Path) -> None:
     assert "jobs/one.yaml:7: resources.time" in said
     spec = spec_of(tmp_path, "command: x\n", profile=profile)
     assert (spec.resources[0].time, spec.budget) == (3600.0, 5.0)
+
+
+def test_a_budget_that_is_asked_for_needs_a_price(tmp_path: Path) -> None:
+    """Without one nobody could say when it is reached: the job would go on for ever, with a cap on its label."""
+    said = refused(tmp_path, "command: x\n", profile="executor: local\n", budget=6.0)
+    assert "--budget: needs a price, and the profile here has none" in said
 
 
 def test_defaults_of_the_profile(tmp_path: Path) -> None:

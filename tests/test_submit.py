@@ -46,14 +46,16 @@ def _end(root: Path, job: str) -> None:
 
 def test_what_lies_in_the_store_after_a_submit(odd_path: Path) -> None:
     root = project(odd_path / "p", quick=QUICK)
-    (job,) = submit(request(root, "quick", name="first try", budget=3.0)).jobs
+    (root / "cluster_profiles").mkdir()
+    (root / "cluster_profiles" / "paid.yaml").write_text("executor: local\nprice: 1/h\n")
+    (job,) = submit(request(root, "quick", name="first try", budget=3.0, profile="paid")).jobs
     store = store_of(root)
     assert job.job is not None and job.tasks == (0,) and job.store == store.root
     spec = records.read_spec(store, job.job)
     assert spec is not None and (spec.name, spec.budget, spec.code.kind) == ("first try", 3.0, "snapshot")
     assert store.exists(keys.kit(spec.kit)) and store.exists(keys.snapshot(spec.code.hash))
     index = json.loads(store.read(keys.snapshot_index(spec.code.hash)) or b"")
-    assert set(index["files"]) == {"make.py", "jobs/quick.yaml"}
+    assert set(index["files"]) == {"make.py", "jobs/quick.yaml", "cluster_profiles/paid.yaml"}
     assert [event.kind for event in records.read_events(store, job.job)][:2] == ["submitting", "allocated"]
     assert stores.native_ids(store, job.job) == dict(job.native_ids)
     assert b"launch-boot" in (store.read(keys.submission(job.job)) or b"")

@@ -58,6 +58,9 @@ def check_budget(
     """Dollars for the job: what was asked, else the setting, else the profile's limit, which nothing may exceed."""
     setting, most = loaded.project.settings.get("budget"), profile.profile.limits.budget
     origin = "--budget"
+    if budget is not None and profile.profile.price is None:
+        message = f"needs a price, and the profile {profile.name} has none: nobody would know what the job has cost"
+        problems.add(Problem(origin, None, "", message, f"{budget:g}", "a profile that says `price: DOLLARS/h`"))
     if budget is None and setting is not None:
         budget, origin = float(setting.value), setting.origin
     if budget is None:
