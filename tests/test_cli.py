@@ -353,3 +353,15 @@ def test_no_verb_imports_at_its_top_what_is_heavy() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.partition(".")[0] for name in names} & heavy, path
+
+
+def test_a_shell_in_a_folder_that_was_removed(tmp_path: Path) -> None:
+    """A folder of results is moved away, and a shell stays in it: no mystery, and nothing to report to anybody."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1" && rmdir "$1" && exec "$2" -m launcher.cli.main status'
+    words = ["sh", "-c", script, "sh", str(gone), sys.executable]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "the folder that this shell is in exists no more" in done.stderr and "hint: cd" in done.stderr

@@ -63,6 +63,8 @@ def as_text(said: dict[str, Any]) -> str:
 
 
 def _in_words(error: BaseException, arguments: Sequence[str]) -> dict[str, Any]:
+    if isinstance(error, FileNotFoundError) and _folder_is_gone():
+        error = LaunchError("the folder that this shell is in exists no more", hint="cd to the project, and try again")
     if isinstance(error, LaunchError):
         if _debugging():
             _say_traceback(error)
@@ -80,6 +82,14 @@ def _in_words(error: BaseException, arguments: Sequence[str]) -> dict[str, Any]:
     if where is not None:
         said["left"] = f"the details are in {where}"
     return said
+
+
+def _folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _usage(error: click.ClickException) -> dict[str, Any]:
