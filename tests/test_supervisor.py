@@ -166,6 +166,22 @@ def test_undeclared_files_are_kept_and_the_code_is_not(stage: Stage) -> None:
     assert [path.name for path in work.rglob("*") if path.is_file()] == ["notes.txt"]
 
 
+def test_who_looks_right_after_the_start_sees_it_move(stage: Stage) -> None:
+    """With a beat of a minute, the first progress is there within seconds."""
+    script = "import time; from launcher import task; print('begun', flush=True); task.progress(1, 10); time.sleep(60)"
+    stage.job(script, beat=60.0)
+    stage.start(env={"PYTHONPATH": str(Path(__file__).parent.parent)})
+    stage.until_log("begun")
+
+    def seen() -> bool:
+        beat = stage.heartbeat()
+        return bool(beat and beat.progress and beat.progress.step == 1 and beat.log and beat.log.last_line == "begun")
+
+    until(seen, 20, "a heartbeat that holds the progress")
+    stage.stop()
+    assert stage.ended().outcome is Outcome.CANCELLED
+
+
 def test_a_time_limit_ends_the_attempt(stage: Stage) -> None:
     stage.job("import time; print('up'); time.sleep(60)", resources=(Resources(time=1.0),), grace=0.3)
     record = stage.run()

@@ -34,7 +34,7 @@ ROWS: list[tuple[dict[str, Any], Outcome, str]] = [
     ({"code": 1, "declared": STALLED, "stop": CANCEL}, Outcome.CANCELLED, "cancelled by me"),
     ({"code": 1, "declared": STALLED, "stop": CANCEL, "declared_first": True}, Outcome.STALLED, "no step"),
     ({"code": 3}, Outcome.FAILED, "exit code 3"),
-    ({"code": 3, "signs": (OTHER,)}, Outcome.FAILED, "exit code 3"),
+    ({"code": 3, "signs": (OTHER,)}, Outcome.FAILED, "exit code 3: ValueError: 3"),
     ({"code": 1, "signs": (CUDA,)}, Outcome.OUT_OF_MEMORY, "GPU"),
     ({"code": 1, "signs": (HOST,)}, Outcome.OUT_OF_MEMORY, "MemoryError"),
     ({"code": 1, "signs": (DISK,)}, Outcome.OUT_OF_DISK, "No space left"),

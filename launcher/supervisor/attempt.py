@@ -25,6 +25,7 @@ from launcher.supervisor.start.inputs import Fingerprints
 from launcher.supervisor.start.versions import Query
 from launcher.supervisor.verdict import Verdict
 
+FIRST_PAUSE_S = 1.0
 SECOND = 1.0
 """How often stop requests, limits and orphans are looked at."""
 STATUS_WAIT_S = 5.0
@@ -64,7 +65,7 @@ class Attempt:
         self._stopping: Optional[stopping.Stopping] = None
         self.has_ended: Optional[Callable[[], bool]] = None  # set while a child runs
         self.time_limit: Optional[float] = None  # monotonic
-        self._next_beat = self._next_second = time.monotonic()
+        self._born = self._next_beat = self._next_second = time.monotonic()
 
     def until(self, condition: Callable[[], bool], *descriptors: int, every: float = SECOND) -> None:
         """Beat, poll and stop in order until `condition` holds; it is asked at each event and `every` so many seconds."""
@@ -109,10 +110,11 @@ class Attempt:
         return (*self.findings, *self.judged)
 
     def beat(self, mono: float) -> None:
-        """Sample, judge, write."""
-        self._next_beat = mono + self.places.spec.beat
+        """Sample, judge, write. The first beats come after 1, 2, 4 ... seconds: whoever has just submitted looks now."""
+        pause = min(self.places.spec.beat, max(FIRST_PAUSE_S, mono - self._born))
+        self._next_beat = mono + pause
         if self.observer is not None:
-            self.sample = self.observer.sample(mono, time.time())
+            self.sample = self.observer.sample(mono, time.time(), pause)
             judgement = self.observer.judge(self.sample)
             self.judged = judgement.findings
             if self.capturing is not None:

@@ -102,8 +102,9 @@ class Observer:
             if source is not self._writer:
                 source.ask(mono)
 
-    def sample(self, mono: float, wall: float) -> Sample:
-        """Everything that is known now, and the next readings asked for."""
+    def sample(self, mono: float, wall: float, until_next: Optional[float] = None) -> Sample:
+        """Everything that is known now, and the next readings asked for: in time for the next sample, which comes after
+        `until_next` seconds (None: a beat)."""
         kept = self._checkpoints.value(mono) if self._checkpoints else None
         log, declared = self._log.value(mono), self._declared.value(mono)
         tree = self._tree.value(mono)
@@ -131,7 +132,7 @@ class Observer:
         )
         self._peak(sample)
         self._tell_keeper(declared)
-        self._ask_all(mono, sample)
+        self._ask_all(mono, sample, self._beat if until_next is None else until_next)
         return sample
 
     def judge(self, sample: Sample) -> Judgement:
@@ -211,11 +212,11 @@ class Observer:
         found: list[Source[Any]] = [self._log, self._declared, self._tree, self._host, *self._disks, self._writer]
         return [*found, *((self._checkpoints,) if self._checkpoints else ()), *self._gpus.sources]
 
-    def _ask_all(self, mono: float, sample: Sample) -> None:
+    def _ask_all(self, mono: float, sample: Sample, until_next: float) -> None:
         self._telemetry_mail.append(sample)
         for source in self._sources():
             if source is not self._writer:
-                source.ask(mono, EARLY * self._beat)
+                source.ask(mono, EARLY * until_next)
         if self._writer.started:
             self._writer.ask(mono)
 

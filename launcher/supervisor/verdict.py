@@ -184,7 +184,10 @@ def _by_signal(facts: Facts) -> Optional[Verdict]:
 def _by_code(facts: Facts) -> Optional[Verdict]:
     if facts.code == STOPPED_EXIT_CODE:
         return Verdict(Outcome.FAILED, f"exit code {STOPPED_EXIT_CODE} (stopped as asked), though nobody asked")
-    return Verdict(Outcome.FAILED, f"exit code {facts.code}") if facts.code is not None else None
+    if facts.code is None:
+        return None
+    raised = next((sign.line for sign in reversed(facts.signs) if sign.code == "exception"), None)
+    return Verdict(Outcome.FAILED, f"exit code {facts.code}" + (f": {raised[:300]}" if raised else ""))
 
 
 TABLE: tuple[Callable[[Facts], Optional[Verdict]], ...] = (
