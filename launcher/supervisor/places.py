@@ -100,7 +100,8 @@ def of(store: Path, spec: JobSpec, task: TaskSpec, attempt: int, allocation: str
     try:
         values = template.values_of(spec, task)
         outputs = {name: relative("output", path) for name, path in template.paths_of(spec, task).items()}
-        inputs = {name: str(values[f"inputs.{name}"]) for name in spec.inputs}
+        given = {name: str(values[f"inputs.{name}"]) for name in spec.inputs}
+        inputs = {name: path if path.startswith("/") else relative("input", path) for name, path in given.items()}
         checkpoints = values.get("checkpoints") if spec.checkpoints is not None else None
     except template.UnknownField as error:
         raise StartFailed("filling in the phase's paths", came_back=str(error)) from None

@@ -142,17 +142,46 @@ def _link_input(places: Places, path: str) -> None:
     source, target = places.workspace.root / path, places.work / path
     made = [*places.outputs.values(), *([places.checkpoint_path] if places.checkpoint_path else [])]
     plain = "/".join(part for part in path.split("/") if part not in ("", "."))
+    _own_parents(places, plain)
     if target.is_symlink() or target.is_file():
         target.unlink()
     else:
         remove_tree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if not any(_overlap(plain, other) for other in made):
         target.symlink_to(source)
     elif source.is_dir():
         shutil.copytree(source, target)
     else:
         shutil.copy2(source, target)
+
+
+def _own_parents(places: Places, path: str) -> None:
+    """The folders on the way to `path`, as folders of the tree. A link of the code that leads out of the tree (`results ->
+    /big/disk`) becomes a folder that links to what lies there: what is removed, made and moved at `path` is the attempt's
+    own, and everything beside it can be read as before."""
+    top = os.path.realpath(places.work)
+    at = places.work
+    for part in path.split("/")[:-1]:
+        at = at / part
+        if not at.is_symlink():
+            at.mkdir(exist_ok=True)
+            continue
+        source = os.path.realpath(at)
+        if source != top and not source.startswith(f"{top}/"):
+            at.unlink()
+            at.mkdir()
+            _link_entries(source, at, code_time(places))
+
+
+def _link_entries(source: str, folder: Path, when: int) -> None:
+    """`when` marks the links as the code's, so that they go with it."""
+    try:
+        names = os.listdir(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the link led nowhere
+    for name in names:
+        os.symlink(os.path.join(source, name), folder / name)
+        os.utime(folder / name, (when, when), follow_symlinks=False)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -164,12 +193,16 @@ def _make_room(places: Places) -> None:
     inputs = [path for path in places.inputs.values() if not path.startswith("/")]
     for path in places.outputs.values():
         target = places.tree / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not places.here and not any(_overlap(path, given) for given in inputs):
+        if places.here:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        _own_parents(places, path)
+        if not any(_overlap(path, given) for given in inputs):
             remove_tree(target)
     if places.checkpoint_path is None or places.here:
         return
     inside = places.work / places.checkpoint_path
+    _own_parents(places, places.checkpoint_path)
     if not any(_overlap(places.checkpoint_path, given) for given in inputs):
         remove_tree(inside)
     inside.mkdir(parents=True, exist_ok=True)
