@@ -27,8 +27,9 @@ from launcher.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_FINE, EXIT_NOT_FIN
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import Finding, GpuReading, LogReading, Progress
 from launcher.model.view import JobView, TaskView
+from launcher.operations import stores
 from launcher.operations.gather import gather
-from launcher.operations.status import overview, status
+from launcher.operations.status import Overview, overview, status
 from launcher.operations.wait import over, verdict, wait
 from launcher.store import keys, processes
 from launcher.store.folder import FolderStore
@@ -181,14 +182,14 @@ def test_a_record_that_belongs_elsewhere_is_no_testimony(tmp_path: Path) -> None
 def test_upstream_jobs(tmp_path: Path) -> None:
     first = job(tmp_path, name="collect-2222").allocated()
     then = job(tmp_path, after=("collect-2222", "gone-3333")).allocated()
-    assert gather(then.store, JOB, observe=False).tasks[0].why == "waits for collect-2222"
+    assert gather(then.store, JOB, observe=False).tasks[0].why == "waiting for collect-2222"
     first.noted(0, Outcome.FAILED).exited(0, Outcome.FAILED).released()
     found = gather(then.store, JOB, observe=False)
     assert "upstream collect-2222 failed" in (found.tasks[0].why or "")
     assert "gone-3333" in found.problems[0]
     endless = replace(then.spec, after=(JOB,))
     Written(then.store, endless).submitted()
-    assert gather(then.store, JOB, observe=False).tasks[0].why == f"waits for {JOB}"
+    assert gather(then.store, JOB, observe=False).tasks[0].why == f"waiting for {JOB}"
 
 
 def test_cost_counts_attempts_that_were_followed_by_another(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def written(root: Path) -> Written:
 def shown(view: JobView) -> None:
     """Everything that a person or a program is shown can be shown."""
     for room in (None, 20, 80, 160):
-        for line in (*job_lines(view, time.time(), room), *jobs_lines([view], 1, time.time(), room)):
+        for line in (*job_lines(view, time.time(), room), *jobs_lines(Overview((view,), 1), time.time(), room)):
             paint(line, True).encode()
     json.loads(json.dumps(job_json(view), allow_nan=False))
     verdict(view.tasks)
@@ -335,15 +336,16 @@ def test_all_jobs_newest_first_and_one_that_is_garbage(tmp_path: Path) -> None:
             made.store.replace(keys.spec(name), b"{}")
         os.utime(made.store.path(keys.spec(name)), (place + 100, place + 100))
     made.store.claim(keys.job("torn-2222"))
-    jobs, older = overview(tmp_path, observe=False)
+    found = overview(tmp_path, observe=False)
+    jobs, older = found.jobs, found.older
     assert [view.job for view in jobs] == ["bad-2222", "new-2222", "old-2222", "torn-2222"]
     assert older == 0
     assert jobs[0].state is State.UNKNOWN
     assert jobs[0].problems
     for view in jobs:
         shown(view)
-    assert [view.job for view in overview(tmp_path, 1, observe=False)[0]] == ["bad-2222"]
-    assert overview(tmp_path, 1, observe=False)[1] == 3
+    assert [view.job for view in overview(tmp_path, 1, observe=False).jobs] == ["bad-2222"]
+    assert overview(tmp_path, 1, observe=False).older == 3
 
 
 # --- wait -----------------------------------------------------------------------------------------------------------------
@@ -397,7 +399,8 @@ def busy(root: Path) -> JobView:
 def test_no_line_is_wider_than_the_terminal(tmp_path: Path, room: int) -> None:
     view = busy(tmp_path)
     lines = [
-        paint(line, False) for line in (*job_lines(view, time.time(), room), *jobs_lines([view], 3, time.time(), room))
+        paint(line, False)
+        for line in (*job_lines(view, time.time(), room), *jobs_lines(Overview((view,), 3, 2), time.time(), room))
     ]
     for line in lines[2:] if room < 80 else lines:
         assert width(line) <= room, line
@@ -422,6 +425,23 @@ def test_many_tasks_are_grouped_and_the_interesting_ones_shown(tmp_path: Path) -
     assert "and 39 more of these" in found
     assert len(found.splitlines()) < 40
     assert len(text(job_lines(view, time.time(), None, everything=True)).splitlines()) > 1100
+
+
+def test_the_projects_own_jobs_are_shown_and_others_counted(tmp_path: Path) -> None:
+    """Two projects that were both used from here; a folder without any job sees all that are known."""
+    for name, jobs in (("near", 2), ("far", 3)):
+        (tmp_path / name / "jobs").mkdir(parents=True)
+        made = FolderStore(tmp_path / name / ".launch" / "store")
+        stores.remember(made.root)
+        for number in range(jobs):
+            made.create(keys.spec(f"{name}-{number}222"), b"{}")
+    near = overview(tmp_path / "near", observe=False)
+    assert ({view.job for view in near.jobs}, near.older, near.elsewhere) == ({"near-0222", "near-1222"}, 0, 3)
+    assert "and 3 of other projects; all of them: launch status --all" in text(jobs_lines(near, time.time(), None))
+    assert len(overview(tmp_path / "near", everywhere=True, observe=False).jobs) == 5
+    (tmp_path / "empty" / "jobs").mkdir(parents=True)
+    nowhere = overview(tmp_path / "empty", 4, observe=False)
+    assert (len(nowhere.jobs), nowhere.older, nowhere.elsewhere) == (4, 1, 0)
 
 
 def test_watch_draws_until_the_job_has_ended(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ def jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[st
     """Job ids of the known stores, newest first, and `last`."""
     try:
         from launcher.operations.status import newest
+        from launcher.operations.stores import known
 
-        found = ["last", *(job for _, job in newest(Path.cwd()))]
+        found = ["last", *(job for _, job in newest(known(Path.cwd())))]
         return [name for name in found if name.startswith(incomplete)][:NEWEST]
     except Exception:  # noqa: BLE001 - as above
         return []

@@ -18,7 +18,7 @@ from launcher.model.codec import encode
 from launcher.model.names import show_indices
 from launcher.operations.reconcile import FINISHED, GOES_ON, LostAllocation, Reconciled, reconcile
 from launcher.operations.status import newest
-from launcher.operations.stores import resolve
+from launcher.operations.stores import known, resolve
 
 
 @click.command("reconcile")
@@ -48,7 +48,7 @@ def _all() -> tuple[list[Reconciled], list[str]]:
     """Every known job; one that cannot be read keeps no other from being looked at."""
     results: list[Reconciled] = []
     failures: list[str] = []
-    for store, job in newest(Path.cwd()):
+    for store, job in newest(known(Path.cwd())):
         try:
             results.append(reconcile(store, job))
         except LaunchError as error:

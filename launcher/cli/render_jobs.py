@@ -11,10 +11,12 @@ from launcher.cli.grid import Cell, Column, Line, Span, cell, cut, lay_out
 from launcher.model.outcome import State
 from launcher.model.units import show_time
 from launcher.model.view import JobView
+from launcher.operations.status import Overview
 
 JOBS = (
     Column("JOB"),
     Column("PHASE", keep=1),
+    Column("NAME", keep=7),
     Column("WHERE", keep=2),
     Column("STATE"),
     Column("TASKS", keep=6),
@@ -26,13 +28,15 @@ JOBS = (
 )
 
 
-def jobs_lines(jobs: Sequence[JobView], older: int, now: float, room: Optional[int]) -> list[Line]:
-    """A table, or one line that says that there is none. `older`: jobs that are not shown."""
-    if not jobs:
+def jobs_lines(found: Overview, now: float, room: Optional[int]) -> list[Line]:
+    """A table, or one line that says that there is none."""
+    if not found.jobs:
         return [cell(_fitted("no job was submitted from here yet; the first one: launch init", room), words.CALM)]
-    lines = lay_out(JOBS, [_row(job, now, room) for job in jobs], room)
-    if older:
-        lines.append(cell(_fitted(f"and {older} older; all of them: launch status --all", room), words.CALM))
+    lines = lay_out(JOBS, [_row(job, now, room) for job in found.jobs], room)
+    more = [f"{found.older} older"] if found.older else []
+    more += [f"{found.elsewhere} of other projects"] if found.elsewhere else []
+    if more:
+        lines.append(cell(_fitted(f"and {', '.join(more)}; all of them: launch status --all", room), words.CALM))
     return lines
 
 
@@ -52,6 +56,7 @@ def _row(job: JobView, now: float, room: Optional[int]) -> Sequence[Cell]:
     return (
         cell(plain(job.job), "" if job.state is State.ENDED else words.STRONG),
         cell(plain(job.phase) if not job.job.startswith(f"{job.phase}-") else "", words.CALM),
+        cell(plain(job.name) if job.name != job.phase else ""),
         cell(plain(job.profile)),
         (Span(f"{look.sign} {look.word}", look.style), *_mark(job)),
         _counts(job),

@@ -1,4 +1,4 @@
-"""`launch status [JOBID]`: all jobs, newest first, or one job with its tasks."""
+"""`launch status [JOBID]`: the project's jobs, newest first, or one job with its tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERY = 1.0  # seconds between two looks of --watch
 @click.command("status")
 @options.jobid(required=False)
 @click.option("-w", "--watch", is_flag=True, help="Look again and again, until the job has ended.")
-@click.option("-a", "--all", "everything", is_flag=True, help="Every job; with a JOBID every task.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Every job of every project; with a JOBID every task.")
 @click.option(
     "-n", "--lines", type=click.IntRange(min=1), default=None, help=f"So many jobs or tasks (default {NEWEST} jobs)."
 )
@@ -95,15 +95,19 @@ def _several(everything: bool, limit: Optional[int]) -> Callable[[Screen], Page]
         from launcher.cli.render_jobs import jobs_lines
         from launcher.operations.status import overview
 
-        jobs, older = overview(Path.cwd(), None if everything else limit or NEWEST)
+        found = overview(Path.cwd(), None if everything else limit or NEWEST, everywhere=everything)
 
         def lines(screen: Screen) -> list[Line]:
-            return jobs_lines(jobs, older, time.time(), screen.width)
+            return jobs_lines(found, time.time(), screen.width)
 
         return Page(
-            lambda: {"jobs": [job_json(job) for job in jobs], "older": older},
+            lambda: {
+                "jobs": [job_json(job) for job in found.jobs],
+                "older": found.older,
+                "elsewhere": found.elsewhere,
+            },
             lines,
-            all(job.state is State.ENDED for job in jobs),
+            all(job.state is State.ENDED for job in found.jobs),
         )
 
     return look

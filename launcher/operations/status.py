@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -21,18 +23,31 @@ def status(store: FolderStore, job: str, *, observe: bool = True) -> JobView:
     return gather(store, job, observe, DETAIL)
 
 
-def overview(start: Path, limit: Optional[int] = None, *, observe: bool = True) -> tuple[list[JobView], int]:
-    """The newest `limit` jobs of all known stores, and how many older ones there are. A job that cannot be read is there
-    too, unknown, with what is wrong with it."""
-    found = newest(start)
+@dataclass(frozen=True)
+class Overview:
+    """The newest jobs; `older`: how many of the same stores are not among them; `elsewhere`: jobs of other projects."""
+
+    jobs: tuple[JobView, ...]
+    older: int = 0
+    elsewhere: int = 0
+
+
+def overview(start: Path, limit: Optional[int] = None, *, everywhere: bool = False, observe: bool = True) -> Overview:
+    """The newest `limit` jobs of the project around `start`; of all known stores where it has none, or `everywhere`.
+
+    A job that cannot be read is there too, unknown, with what is wrong with it.
+    """
+    near, far = stores.near_and_far(start)
+    found, rest = newest(near), sum(len(records.jobs(store)) for store in far)
+    if everywhere or not found:
+        found, rest = newest(near + far), 0
     shown = found if limit is None else found[:limit]
-    return [_look(store, job, observe) for store, job in shown], len(found) - len(shown)
+    return Overview(tuple(_look(store, job, observe) for store, job in shown), len(found) - len(shown), rest)
 
 
-def newest(start: Path) -> list[tuple[FolderStore, str]]:
-    """All jobs of all known stores by the time of their spec's file, which is written once, newest first. Those without
-    one (a torn submit) come last."""
-    known = stores.known(start)
+def newest(known: Sequence[FolderStore]) -> list[tuple[FolderStore, str]]:
+    """All jobs of some stores by the time of their spec's file, which is written once, newest first. Those without one (a
+    torn submit) come last."""
     timed = [(_written(store, job), place, job) for place, store in enumerate(known) for job in records.jobs(store)]
     return [(known[place], job) for _, place, job in sorted(timed, reverse=True)]
 

@@ -54,11 +54,12 @@ def remember(root: Path) -> None:
 
 def known(start: Path) -> list[FolderStore]:
     """The stores of the project around `start` first, then every other that was used and still exists."""
-    own, others = _known(start)
+    own, others = near_and_far(start)
     return own + others
 
 
-def _known(start: Path) -> tuple[list[FolderStore], list[FolderStore]]:
+def near_and_far(start: Path) -> tuple[list[FolderStore], list[FolderStore]]:
+    """The stores of the project around `start`, and every other that was used and still exists."""
     own = dict.fromkeys(_project_stores(start))
     others = [root for root in _cached() if root not in own]
     found = [[FolderStore(root) for root in roots if (root / keys.JOBS).is_dir()] for roots in (own, others)]
@@ -90,7 +91,7 @@ def resolve(word: str, start: Path) -> Found:
     project's own stores go before all others, which are looked at as one. Raises NotFound, and UsageError for a word
     that means several things.
     """
-    own, others = _known(start)
+    own, others = near_and_far(start)
     stores = [group for group in (own, others) if group]
     readings = split_task(word)
     for ways in ((_by_id, _by_phase, _by_native), (_by_prefix,)):
