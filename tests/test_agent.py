@@ -92,7 +92,7 @@ def test_what_waits_says_for_what(tmp_path: Path) -> None:
     one.submit()
     until(lambda: one.view().waiting_for, DEADLINE_S, one.story)
     view = one.view()
-    assert view.waiting_for == f"1 free cpu; taken by {one.name}"
+    assert view.waiting_for == f"1 cpu (taken by {one.name})"
     assert (view.queue, [running.task for running in view.running]) == ("1", [0])
     stop(one)
     assert one.outcomes() == {0: Outcome.CANCELLED, 1: Outcome.CANCELLED}
@@ -196,7 +196,7 @@ def test_a_killed_agent_leaves_attempts_that_finish_and_shares_that_are_taken_un
     os.kill(agent, signal.SIGKILL)
     other.submit()
     until(lambda: other.view().waiting_for, DEADLINE_S, other.story)
-    assert other.view().waiting_for == f"1 free GPU, 1 free cpu; taken by {one.name}"
+    assert other.view().waiting_for == f"1 GPU and 1 cpu (taken by {one.name})"
     (tmp_path / "go").touch()
     assert one.exit().outcome is Outcome.SUCCEEDED
     assert other.outcomes() == {0: Outcome.SUCCEEDED}

@@ -143,11 +143,11 @@ def test_a_younger_ticket_does_not_take_what_an_older_one_waits_for() -> None:
     running = entry(1, Need("first", (0,), gpus=1, cpus=1), waits=False, gpus="0")
     older = entry(2, Need("second", (0,), gpus=2, cpus=1), waits=True)
     assert why_not(Need("third", (0,), gpus=1), MACHINE, [running, older], (3, "j")) == (
-        "1 free GPU, 1 free cpu; second was submitted earlier and waits for 2 free GPUs, 1 free cpu"
+        "1 GPU and 1 cpu (second was submitted earlier and waits for 2 GPUs and 1 cpu)"
     )
     assert why_not(Need("third", (0,), cpus=2), MACHINE, [running, older], (3, "j")) is None
     assert why_not(Need("zeroth", (0,), gpus=1), MACHINE, [running, older], (0, "j")) is None
-    assert why_not(Need("x", (0,), gpus=2), MACHINE, [running], (0, "j")) == "2 free GPUs, 1 free cpu; taken by first"
+    assert why_not(Need("x", (0,), gpus=2), MACHINE, [running], (0, "j")) == "2 GPUs and 1 cpu (taken by first)"
     assert choose(Need("x", (0,), gpus=1), MACHINE, [running]) == ("1",)
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import click
 import pytest
 
 from launcher.cli import errors, main
+from launcher.cli.retry import _row as retry_row
 from launcher.errors import ConfigError, LaunchError, Problem
 from launcher.model.outcome import Outcome
 from launcher.model.records import LogReading
+from launcher.operations.retry import Again
 from launcher.store import keys
 from launcher.store.folder import FolderStore
 from tests.waiting import until
@@ -365,3 +368,31 @@ def test_a_shell_in_a_folder_that_was_removed(tmp_path: Path) -> None:
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stdout == ""
     assert "the folder that this shell is in exists no more" in done.stderr and "hint: cd" in done.stderr
+
+
+def test_status_of_a_failed_task_shows_its_last_line_and_the_jobs_own_name(project: Path) -> None:
+    """`exit code 1` is no answer to why: the last line of the log mostly is."""
+    made = job(project)
+    Written(made.store, replace(made.spec, name="first try of seed 7")).submitted()
+    made.claimed(0).beat(0, log=LogReading(10, "KeyError: 'labels'", 1.0))
+    made.exited(0, Outcome.FAILED, reason="exit code 1", exit_code=1).noted(0, Outcome.FAILED, reason="exit code 1")
+    shown = run("status", JOB, cwd=project).stdout
+    assert "exit code 1; KeyError: 'labels'" in shown
+    assert "“first try of seed 7”" in shown
+    assert "first try of seed 7" in run("status", cwd=project).stdout
+
+
+@pytest.mark.parametrize(
+    ("attempt", "checkpoint", "outcome", "words"),
+    [
+        (0, None, Outcome.NODE_LOST, "the beginning"),
+        (1, None, Outcome.FAILED, "its newest checkpoint, if there is one"),
+        (1, "ck/s-5", Outcome.FAILED, "ck/s-5"),
+        (1, "ck/s-5", Outcome.NODE_LOST, "ck/s-5, or a newer one"),
+    ],
+)
+def test_retry_promises_no_more_of_the_checkpoint_than_it_knows(
+    attempt: int, checkpoint: str | None, outcome: Outcome, words: str
+) -> None:
+    row = retry_row(Again(0, attempt, outcome, checkpoint))
+    assert "".join(span.text for span in row[-1]) == words

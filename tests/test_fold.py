@@ -67,7 +67,7 @@ def test_a_task_goes_through_its_states() -> None:
     assert task(place(native_id=None)).why == "is being submitted"
     assert task(place()).state is State.SUBMITTED
     waiting = task(place(view=view(queue="0", waiting_for="a GPU"), queue=frozenset({0})))
-    assert (waiting.state, waiting.why) == (State.SUBMITTED, "a GPU")
+    assert (waiting.state, waiting.why) == (State.SUBMITTED, "waiting for a GPU")
     assert task(place(view=view(running=(RunningTask(0, 1, State.STARTING),)))).state is State.STARTING
     assert task(place(view=view()), KnownAttempt(1)).state is State.STARTING
     running = task(place(view=view()), KnownAttempt(1, heartbeat=beat(), sighting=MOVING))
@@ -145,7 +145,7 @@ def test_tasks_that_never_began() -> None:
     assert upstream.outcome is Outcome.START_FAILED
     assert "collect-2222 failed" in (upstream.why or "")
     waits = task(place(view=view(queue="0"), queue=frozenset({0})), upstream={"collect-2222": None})
-    assert (waits.state, waits.why) == (State.SUBMITTED, "waits for collect-2222")
+    assert (waits.state, waits.why) == (State.SUBMITTED, "waiting for collect-2222")
 
 
 def test_an_attempt_that_is_followed_by_another() -> None:

@@ -108,7 +108,7 @@ def test_the_end_of_an_attempt_is_read_before_the_next_one_begins(store: FolderS
 
 
 def test_a_task_that_starts_later_is_followed_from_its_first_line(store: FolderStore) -> None:
-    pending = TaskView(1, State.PENDING, why="waits for a GPU")
+    pending = TaskView(1, State.PENDING, why="waiting for a GPU")
     for n in range(100):
         write(store, 0, 1, b"%d\n" % n)
     items = follow(
@@ -122,14 +122,14 @@ def test_a_task_that_starts_later_is_followed_from_its_first_line(store: FolderS
     )
     assert text_of(items, 0) == b"98\n99\n"
     assert text_of(items, 1).count(b"\n") == 50
-    assert any(isinstance(item, Note) and "waits for a GPU" in item.text for item in items)
+    assert any(isinstance(item, Note) and "waiting for a GPU" in item.text for item in items)
 
 
 def test_pending_tasks_that_wait_for_the_same_are_one_note(store: FolderStore) -> None:
-    tasks = [TaskView(index, State.PENDING, why="waits for 1 cpu") for index in range(500)]
+    tasks = [TaskView(index, State.PENDING, why="waiting for 1 cpu") for index in range(500)]
     items = follow(store, [(view(*tasks), lambda: None)], TailRequest(follow=False))
     notes = [item for item in items if isinstance(item, Note)]
-    assert [note.text for note in notes] == ["tasks 0-499: pending: waits for 1 cpu"]
+    assert [note.text for note in notes] == ["tasks 0-499: waiting for 1 cpu"]
 
 
 def test_without_follow_the_job_as_it_stands_is_shown_and_nothing_waited_for(store: FolderStore) -> None:

@@ -112,12 +112,12 @@ def why_not(need: Need, capacity: Capacity, entries: Sequence[Entry], place: tup
             free.take(entry.need, entry.gpus)
     if not free.fits(need):
         holders = ", ".join(sorted({entry.need.job for entry in entries if not entry.waits}))
-        return f"{_wanted(need)}; taken by {holders}" if holders else _wanted(need)
+        return f"{_wanted(need)} (taken by {holders})" if holders else _wanted(need)
     older = sorted((e for e in entries if e.waits and e.place < place), key=lambda entry: entry.place)
     for entry in older:
         free.reserve(entry.need, entry.among)
     if not free.fits(need):
-        return f"{_wanted(need)}; {older[0].need.job} was submitted earlier and waits for {_wanted(older[0].need)}"
+        return f"{_wanted(need)} ({older[0].need.job} was submitted earlier and waits for {_wanted(older[0].need)})"
     return None
 
 
@@ -128,8 +128,8 @@ def choose(need: Need, capacity: Capacity, entries: Sequence[Entry]) -> tuple[st
 
 
 def _wanted(need: Need) -> str:
-    parts = [f"{need.gpus} free GPU{'s' if need.gpus > 1 else ''}"] if need.gpus else []
-    parts.append(f"{need.cpus} free cpu{'s' if need.cpus > 1 else ''}")
+    parts = [f"{need.gpus} GPU{'s' if need.gpus > 1 else ''}"] if need.gpus else []
+    parts.append(f"{need.cpus} cpu{'s' if need.cpus > 1 else ''}")
     if need.memory:
         parts.append(f"{show_size(need.memory)} of memory")
-    return ", ".join(parts)
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]

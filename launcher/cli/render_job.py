@@ -70,6 +70,7 @@ def head(job: JobView, now: float, room: Optional[int]) -> list[Line]:
     age = show_time(words.ago(job.submitted_at, now))
     smoke = f", smoke: tasks {show_indices(job.smoke)} are small" if job.smoke else ""
     phase = "" if job.job.startswith(f"{job.phase}-") else f"{plain(job.phase)} "
+    phase = phase if job.name in ("", job.phase) else f"“{plain(job.name)}” {phase}"
     title: Line = (
         Span(plain(job.job), words.STRONG),
         Span(f"  {phase}on {plain(job.profile)}, submitted {age} ago{smoke}", words.CALM),
@@ -183,6 +184,8 @@ def _last(task: TaskView) -> Cell:
         why = f"its agent is silent since {show_time(task.silent)}{'; ' if why else ''}{why}"
     if task.outcome is Outcome.SUCCEEDED:
         return cell(line, words.CALM)
+    if task.outcome is Outcome.FAILED and line and line not in why:
+        return cell(f"{why}; {line}" if why else line)  # `exit code 1` alone answers no question
     if why and (task.state is not State.RUNNING or not line):
         return cell(why, "" if task.state is State.ENDED else words.CALM)
     return cell(f"{why}; {line}" if why else line)

@@ -14,7 +14,7 @@ from launcher.cli.escapes import plain
 from launcher.cli.grid import Cell, Column, cell, lay_out
 from launcher.cli.screen import say, show, stdout
 from launcher.errors import UsageError
-from launcher.model.outcome import State
+from launcher.model.outcome import Outcome, State
 from launcher.operations.retry import Again, retry
 from launcher.operations.stores import resolve
 
@@ -63,5 +63,15 @@ def _row(one: Again) -> tuple[Cell, ...]:
         cell(str(one.task)),
         cell(str(one.attempt + 1)),
         cell(f"{ended.sign} {ended.word}", ended.style),
-        cell(plain(one.checkpoint)) if one.checkpoint else cell("its newest checkpoint, if there is one", words.CALM),
+        _from(one),
     )
+
+
+def _from(one: Again) -> Cell:
+    """The node decides, by what lies there when the attempt begins. Of one that nobody saw end, more may lie there."""
+    if one.attempt == 0:
+        return cell("the beginning", words.CALM)
+    if one.checkpoint is None:
+        return cell("its newest checkpoint, if there is one", words.CALM)
+    unseen = one.outcome in (Outcome.NODE_LOST, Outcome.UNKNOWN)
+    return cell(plain(one.checkpoint) + (", or a newer one" if unseen else ""))

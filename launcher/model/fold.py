@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from launcher.model.freshness import Clock, age, silent_after
-from launcher.model.known import Known, KnownAllocation
+from launcher.model.known import Known, KnownAllocation, waiting_words
 from launcher.model.outcome import Outcome, State
 from launcher.model.readings import number
 from launcher.model.records import EndedTask, RunningTask
@@ -105,7 +105,7 @@ def _upstream(known: Known) -> tuple[Optional[str], Optional[str]]:
     failed = unfinished = None
     for job, outcome in known.upstream.items():
         if outcome is None:
-            unfinished = unfinished or f"waits for {job}"
+            unfinished = unfinished or f"waiting for {job}"
         elif outcome is not Outcome.SUCCEEDED:
             failed = failed or f"upstream {job} {outcome.value}, so this is not started"
     return failed, unfinished
@@ -163,7 +163,7 @@ def _allocation(place: KnownAllocation, now: Clock) -> AllocationView:
         native_id=place.native_id,
         state=_allocation_state(place),
         tasks=place.tasks,
-        why=place.view.waiting_for if place.view is not None else place.observed_why,
+        why=waiting_words(place.view.waiting_for) if place.view is not None else place.observed_why,
         silent=silent,
         lost=place.lost,
     )

@@ -87,3 +87,8 @@ class Known:
     stops: tuple[StopRequest, ...] = ()
     upstream: Mapping[str, Optional[Outcome]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+
+def waiting_words(what: Optional[str]) -> Optional[str]:
+    """What an agent waits for, as people read it."""
+    return f"waiting for {what}" if what else None

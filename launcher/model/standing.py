@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from launcher.model.freshness import Clock, Sighting, age, silent_after
-from launcher.model.known import KnownAllocation, KnownAttempt
+from launcher.model.known import KnownAllocation, KnownAttempt, waiting_words
 from launcher.model.outcome import Outcome, State
 from launcher.model.readings import fullest, number
 from launcher.model.records import EndedTask, ExitRecord, Progress, RunningTask
@@ -269,7 +269,7 @@ def _why_waiting(task: KnownTask, before: Optional[TaskView], place: KnownAlloca
         again = f"attempt {before.attempt} {before.outcome.value}; {what}"
     said = task.stop or task.upstream_failed or task.upstream_open
     if said is None and place.view is not None:
-        said = place.view.waiting_for
+        said = waiting_words(place.view.waiting_for)
     if said is None and place.view is None:
         if place.unreadable:
             said = f"{', '.join(place.unreadable)} cannot be read"

@@ -160,7 +160,8 @@ class _Stream:
             while cursor is not None and cursor.attempt < task.attempt:
                 yield from self._finish(cursor)
                 cursor = self._begin(task.index, cursor.attempt + 1)
-                yield Note(f"attempt {cursor.attempt}", task.index)
+                if cursor.attempt < task.attempt or task.state is State.ENDED:  # else its state says so
+                    yield Note(f"attempt {cursor.attempt}", task.index)
             if cursor is not None and task.state is State.ENDED:
                 yield from self._finish(cursor)
                 del self.cursors[task.index]
@@ -273,6 +274,8 @@ def _words(task: TaskView) -> str:
     if task.state is State.ENDED:
         outcome = task.outcome.value if task.outcome is not None else "ended"
         return outcome if task.outcome is Outcome.SUCCEEDED or not task.why else f"{outcome}: {task.why}"
+    if task.why and task.state in (State.PENDING, State.SUBMITTED):
+        return task.why if task.why.startswith("waiting ") else f"waiting: {task.why}"
     why = f": {task.why}" if task.why and task.state is not State.RUNNING else ""
     attempt = f" (attempt {task.attempt})" if task.attempt > 1 else ""
     return f"{task.state.value}{attempt}{why}"
