@@ -17,7 +17,6 @@ JOBS = (
     Column("JOB"),
     Column("PHASE", keep=1),
     Column("NAME", keep=7),
-    Column("NAME", keep=7),
     Column("WHERE", keep=2),
     Column("STATE"),
     Column("TASKS", keep=6),
@@ -57,7 +56,6 @@ def _row(job: JobView, now: float, room: Optional[int]) -> Sequence[Cell]:
     return (
         cell(plain(job.job), "" if job.state is State.ENDED else words.STRONG),
         cell(plain(job.phase) if not job.job.startswith(f"{job.phase}-") else "", words.CALM),
-        cell(plain(job.name) if job.name != job.phase else ""),
         cell(plain(job.name) if job.name != job.phase else ""),
         cell(plain(job.profile)),
         (Span(f"{look.sign} {look.word}", look.style), *_mark(job)),
