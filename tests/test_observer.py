@@ -227,7 +227,7 @@ def test_checkpoints_are_pruned_and_the_newest_is_named(look: Callable[..., Look
         (folder / f"step-{number}" / "state.json").write_text(json.dumps({"step": number}))
     seen = look(
         "import time; time.sleep(600)",
-        spec(checkpoints=Checkpoints(path="checkpoints", keep_last=2)),
+        spec(checkpoints=Checkpoints(path="checkpoints", keep_last=2), code=Code("snapshot", "")),
         checkpoints=folder,
     )
     seen.until(lambda _: sorted(path.name for path in folder.iterdir()) == ["step-3", "step-4"], "two to be left")

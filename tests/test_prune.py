@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -236,3 +237,55 @@ def test_the_newest_the_best_and_the_incomplete_are_never_deleted(
         for stem in {entry.stem for entry in numbered}:
             newest = max((e for e in numbered if e.stem == stem), key=lambda e: (e.number or 0, e.newest, e.path.name))
             assert newest.path not in deleted
+
+
+def test_what_a_link_beside_them_names_stays(tmp_path: Path) -> None:
+    for number in range(1, 6):
+        folder_of(tmp_path, f"step-{number}", age=100 - number)
+    (tmp_path / "best").symlink_to("step-1")
+    keeper(tmp_path, RULES).read()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "step-1", "step-4", "step-5"]
+
+
+def test_what_lay_there_before_the_attempt_is_not_its_to_prune(tmp_path: Path) -> None:
+    """`code: here` writes into the project's own folder, where results of years may lie."""
+    for number in range(1, 6):
+        folder_of(tmp_path, f"step-{number}000", age=5000 - number)
+    begun = time.time() - 1000
+    for number in range(1, 5):
+        folder_of(tmp_path, f"step-{number}", age=500 - number)
+    CheckpointKeeper(tmp_path, RULES, beat=10.0, since=begun).read()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["step-1000", "step-2000", "step-3", "step-3000", "step-4", "step-4000", "step-5000"]
+
+
+def test_nothing_is_pruned_once_the_outputs_are_taken(tmp_path: Path) -> None:
+    keep = keeper(tmp_path, RULES)
+    for number in range(1, 5):
+        folder_of(tmp_path, f"step-{number}", age=100 - number)
+    keep.stop_pruning(10.0)
+    assert len(keep.read().reading.complete) == 4
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_deletion_under_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 4):
+        folder_of(tmp_path, f"step-{number}", age=100 - number)
+    begun, go_on = threading.Event(), threading.Event()
+    remove = prune.remove_tree
+
+    def slowly(path: Path) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        remove(path)
+
+    monkeypatch.setattr(prune, "remove_tree", slowly)
+    keep = keeper(tmp_path, RULES)
+    reading = threading.Thread(target=keep.read)
+    reading.start()
+    assert begun.wait(10)
+    assert not keep.stop_pruning(0.05), "it is still under way"
+    go_on.set()
+    assert keep.stop_pruning(10.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-2", "step-3"]
+    reading.join(10)

@@ -27,6 +27,8 @@ from launcher.supervisor.verdict import Facts, Verdict
 
 QUERY_WAIT_S = 3.0
 CONTAINER_S = 20.0
+PRUNING_S = 600.0
+"""A large checkpoint takes a network disk minutes to delete."""
 WRITE_FOR_S = 60.0
 """How long to go on trying to write the exit record on a disk that refuses it, before the agent starts another supervisor."""
 
@@ -100,6 +102,8 @@ def _finish(attempt: Attempt, started: Union[Started, NotStarted], facts: Facts,
     places = attempt.places
     if isinstance(started, Started) and started.at_end:
         output_of(started.at_end, CONTAINER_S)
+    if attempt.observer is not None and attempt.observer.keeper is not None:
+        attempt.observer.keeper.stop_pruning(PRUNING_S)
     try:
         leftovers.collect(places)
         facts = replace(facts, missing=commit.missing(places))

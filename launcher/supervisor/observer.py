@@ -83,11 +83,12 @@ class Observer:
         self._disks = [
             self._source(f"disk {path}", DiskReader(path).read) for path in _distinct((*watched.disks, folder))
         ]
-        self._keeper: Optional[CheckpointKeeper] = None
+        self.keeper: Optional[CheckpointKeeper] = None
         self._checkpoints: Optional[Source[Kept]] = None
         if spec.checkpoints is not None and watched.checkpoints is not None:
-            self._keeper = CheckpointKeeper(watched.checkpoints, spec.checkpoints, self._beat)
-            self._checkpoints = self._source("checkpoints", self._keeper.read)
+            since = watched.started_at if spec.code.kind == "here" else 0.0  # in the project's folder lie others', too
+            self.keeper = CheckpointKeeper(watched.checkpoints, spec.checkpoints, self._beat, since=since)
+            self._checkpoints = self._source("checkpoints", self.keeper.read)
         self._telemetry_mail: deque[Sample] = deque(maxlen=20)
         self._writer = self._source("telemetry", self._write_telemetry)
         self._gpus = GpuSources(watched.gpus, self._deadline)
@@ -169,8 +170,8 @@ class Observer:
         skipped = self._log_mail.take_skipped()
         if skipped:
             found.append({"kind": "log skipped", "bytes": skipped})
-        if self._keeper is not None:
-            found.extend(self._keeper.take_events())
+        if self.keeper is not None:
+            found.extend(self.keeper.take_events())
         return found
 
     def newest_checkpoint(self) -> Optional[Path]:
@@ -264,8 +265,8 @@ class Observer:
         )
 
     def _tell_keeper(self, declared: Optional[DeclaredState]) -> None:
-        if self._keeper is not None and declared is not None:
-            self._keeper.tell(declared.announced)
+        if self.keeper is not None and declared is not None:
+            self.keeper.tell(declared.announced)
 
     def _read_log(self) -> LogState:
         state = self._log_scan.read_rest() if self._ended else self._log_scan.read()
@@ -275,8 +276,8 @@ class Observer:
     def _read_declared(self) -> DeclaredState:
         state = self._declared_reader.read()
         self._metric_mail.put(state.points)
-        if self._ended and self._keeper is not None:
-            self._keeper.tell(state.announced)
+        if self._ended and self.keeper is not None:
+            self.keeper.tell(state.announced)
         return state
 
     def _write_telemetry(self) -> None:

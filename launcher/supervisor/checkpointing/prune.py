@@ -85,6 +85,15 @@ def best_named_by_trainer(entries: Sequence[Entry]) -> frozenset[str]:
     return frozenset(names)
 
 
+def named_by_links(folder: Path) -> frozenset[str]:
+    """Names of entries to which a link in the same folder points: `best -> step-100` is the code's own word for what stays.
+    Raises OSError."""
+    with os.scandir(folder) as found:
+        targets = [os.path.realpath(one.path) for one in found if one.is_symlink()]
+    real = os.path.realpath(folder)
+    return frozenset(os.path.basename(target) for target in targets if os.path.dirname(target) == real)
+
+
 def with_metrics(entries: Sequence[Entry], told: Mapping[str, Mapping[str, float]]) -> list[Entry]:
     """Entries with the metrics that the child announced for them, by real path."""
     return [replace(entry, metrics=dict(told.get(os.path.realpath(entry.path), {}))) for entry in entries]
