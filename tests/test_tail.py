@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher.cli.tail import visible
-from launcher.errors import StoreError, UsageError
+from launcher.errors import NotFound, StoreError, UsageError
 from launcher.model.outcome import Outcome, State
 from launcher.model.view import JobView, TaskView
 from launcher.operations import tail as stream
@@ -267,3 +267,20 @@ def test_attempts_of_tasks_that_had_ended_before_are_shown_when_a_retry_starts(s
         TailRequest(lines=10),
     )
     assert text_of(items, 0) == b"died\nagain\n"
+
+
+def test_one_task_is_followed_to_its_own_end(store: FolderStore) -> None:
+    """Its neighbours may go on for days."""
+    write(store, 0, 1, b"mine\n")
+    steps: list[tuple[JobView, Callable[[], None]]] = [
+        (view(running(0), running(1)), lambda: None),
+        (view(ended(0), running(1)), lambda: pytest.fail("nothing more of task 0 is to come")),
+    ]
+    items = follow(store, steps, TailRequest(tasks=frozenset({0})))
+    assert text_of(items, 0) == b"mine\n" and isinstance(items[-1], Finished)
+
+
+def test_tasks_that_the_job_does_not_have(store: FolderStore) -> None:
+    """Silence and the verdict of nothing would look like an answer."""
+    with pytest.raises(NotFound, match="has no task 7-8"):
+        follow(store, [(view(running(0)), lambda: None)], TailRequest(tasks=frozenset({0, 7, 8})))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
-from launcher.errors import LaunchError, UsageError
+from launcher.errors import LaunchError, NotFound, UsageError
 from launcher.model.names import show_indices
 from launcher.model.outcome import Outcome, State
 from launcher.model.view import JobView, TaskView
@@ -116,6 +116,9 @@ class _Stream:
 
     def run(self) -> Iterator[Item]:
         view = self.look(self.store, self.job)
+        absent = set(self.request.tasks or ()) - {task.index for task in view.tasks}
+        if absent and view.tasks:
+            raise NotFound(f"job {self.job} has no task {show_indices(absent)}", hint=f"launch status {self.job}")
         first = True
         next_look = 0.0
         while True:
@@ -123,7 +126,7 @@ class _Stream:
             wanted = [task for task in view.tasks if self._wanted(task)]
             yield from self._attempts(wanted, first)
             first = False
-            over = view.state is State.ENDED or not self.request.follow
+            over = self._over(view) or not self.request.follow
             if over:
                 yield from self._drain()
                 yield Finished(view)
@@ -145,6 +148,12 @@ class _Stream:
             if cost > LOOK / 5:  # a job with very many tasks: look less often than it takes to look
                 self.sleep(min(4 * cost, 10.0))
 
+    def _over(self, view: JobView) -> bool:
+        """Nothing is to come of the tasks that were asked for."""
+        if self.request.tasks is None or not view.tasks:
+            return view.state is State.ENDED
+        return all(task.state is State.ENDED for task in view.tasks if task.index in self.request.tasks)
+
     def _wanted(self, task: TaskView) -> bool:
         if self.request.tasks is not None and task.index not in self.request.tasks:
             return False
@@ -160,7 +169,7 @@ class _Stream:
             while cursor is not None and cursor.attempt < task.attempt:
                 yield from self._finish(cursor)
                 cursor = self._begin(task.index, cursor.attempt + 1)
-                if cursor.attempt < task.attempt or task.state is State.ENDED:  # else its state says so
+                if cursor.attempt < task.attempt or task.state is State.ENDED:  # otherwise its state says so
                     yield Note(f"attempt {cursor.attempt}", task.index)
             if cursor is not None and task.state is State.ENDED:
                 yield from self._finish(cursor)
@@ -276,9 +285,8 @@ def _words(task: TaskView) -> str:
         return outcome if task.outcome is Outcome.SUCCEEDED or not task.why else f"{outcome}: {task.why}"
     if task.why and task.state in (State.PENDING, State.SUBMITTED):
         return task.why if task.why.startswith("waiting ") else f"waiting: {task.why}"
-    why = f": {task.why}" if task.why and task.state is not State.RUNNING else ""
     attempt = f" (attempt {task.attempt})" if task.attempt > 1 else ""
-    return f"{task.state.value}{attempt}{why}"
+    return f"{task.state.value}{attempt}" + (f": {task.why}" if task.why and task.state is not State.RUNNING else "")
 
 
 def _compiled(pattern: Optional[str]) -> Optional[re.Pattern[bytes]]:
