@@ -285,3 +285,15 @@ def test_an_index_names_the_archive(tmp_path: Path) -> None:
     found, content = snapshot.archive(tmp_path, snapshot.take(tmp_path))
     head = json.loads(snapshot.index(found, content))
     assert head["hash"] == found.hash and head["archive"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_virtual_environment_of_any_name_stays_behind(project: Path) -> None:
+    """It works in its own place only; as code it would make every submit slow, and every `pip install` a change of code."""
+    for folder in ("env311/lib", "deep/er"):
+        (project / folder).mkdir(parents=True)
+    _write(
+        project,
+        **{"env311/pyvenv.cfg": "home = /usr", "env311/lib/six.py": "x", "deep/er/pyvenv.cfg": "", "env.py": ""},
+    )
+    taken = _taken(project)
+    assert "env.py" in taken and not {path for path in taken if path.startswith(("env311/", "deep/"))}

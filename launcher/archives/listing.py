@@ -18,6 +18,7 @@ _MADE = {
     "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis",
     ".ipynb_checkpoints", ".tox", ".nox", ".cache", ".hg", ".svn",
 }  # fmt: skip
+_VENV = "pyvenv.cfg"  # stands in a virtual environment, whatever its name: thousands of files, bound to their place
 _GIT_TIMEOUT_S = 60
 _ELSEWHERE = (
     "GIT_DIR",
@@ -36,6 +37,8 @@ def candidates(root: Path) -> list[str]:
     listed = _by_git(root) if _in_git(root) else None
     if not listed:  # no git here, or a folder which its git ignores as a whole
         listed = list(_by_walk(root, _MADE, ".gitignore"))
+    made = tuple(path[: -len(_VENV)] for path in listed if path.endswith(f"/{_VENV}"))
+    listed = [path for path in listed if not path.startswith(made)] if made else listed
     ignored = _ignored_by(root)
     return sorted(set(listed) if ignored is None else {path for path in listed if not ignored(path)})
 
