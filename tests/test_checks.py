@@ -154,3 +154,13 @@ def test_disk_space(tmp_path: Path) -> None:
     assert not found.fatal
     assert disk_space.check(_facts(_spec(tmp_path, resources=(Resources(disk=1),)))) == []
     assert disk_space.check(_facts(spec, here=False)) == []
+
+
+def test_a_store_without_room_for_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job would begin, could write neither verdict nor reason, and be unknown for ever."""
+    place = Place("local", "local", {}, str(tmp_path / "full" / "store"), str(tmp_path))
+    spec = _spec(tmp_path, place=place)
+    assert disk_space.check(_facts(spec)) == []
+    monkeypatch.setattr(disk_space, "_free", lambda folder: 20_000 if "full" in folder.parts else 10**12)
+    (found,) = disk_space.check(_facts(spec))
+    assert found.fatal and "store has 20kB free" in found.message

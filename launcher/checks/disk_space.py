@@ -1,4 +1,4 @@
-"""Is there room on the workspace's disk for what the tasks say they need?"""
+"""Is there room on the workspace's disk for what the tasks say they need, and in the store for a job's own records?"""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from launcher.model.names import show_indices
 from launcher.model.units import show_size
 
 NAME = "disk"
+RECORDS = 4 << 20  # bytes: spec, heartbeats, verdict and the beginning of a log; less, and not even its failure is told
 
 
 def check(facts: Facts) -> list[Objection]:
-    """Fatal where one task alone does not fit; a warning where all together do not."""
+    """Fatal where one task alone does not fit, or no record would; a warning where all together do not."""
+    if not facts.here:
+        return []
+    return [*_records(Path(facts.spec.place.store)), *_tasks(facts)]
+
+
+def _records(store: Path) -> list[Objection]:
+    free = _free(store)
+    if free is None or free >= RECORDS:
+        return []
+    message = f"{store} has {show_size(free)} free: too little for a job's own records, and a job would end as unknown"
+    return [Objection(NAME, True, message, "free some, or choose a profile with another store")]
+
+
+def _tasks(facts: Facts) -> list[Objection]:
     needs = {paths.task.index: facts.spec.resources_of(paths.task).disk or 0 for paths in facts.tasks}
-    if not facts.here or not any(needs.values()):
+    if not any(needs.values()):
         return []
     free = _free(facts.workspace)
     if free is None:
