@@ -9,12 +9,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.store import processes
+from launcher.store import keys, leftovers, processes
 from tests.waiting import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -154,3 +155,23 @@ def test_a_truncated_stat_is_no_reading() -> None:
         content = file.read()
     assert processes.parse_stat(content) is not None
     assert processes.parse_stat(content[: content.rfind(b")") + 5]) is None
+
+
+def test_what_is_left_of_an_attempt_is_that_of_its_own_store(tmp_path: Path) -> None:
+    """Two stores, one of them reached through a link, may hold jobs of one id."""
+    job = f"same-{os.getpid()}"
+    mine, theirs, link = tmp_path / "mine", tmp_path / "theirs", tmp_path / "a link"
+    link.symlink_to(mine)
+    sleeping = {}
+    for store in (mine, theirs):
+        stop = store / keys.of_attempt(job, 0, 1, keys.STOP)
+        environment = {**os.environ, "LAUNCH_ATTEMPT_ID": f"{job}/0/1", "LAUNCH_STOP_FILE": str(stop)}
+        sleeping[store] = subprocess.Popen(["sleep", "600"], env=environment, start_new_session=True)
+    try:
+        for named in (mine, link):
+            until(lambda at=named: leftovers.left_of(at, f"{job}/0/1", None), 10, "it to be found")  # type: ignore[misc]
+            assert [one.pid for one in leftovers.left_of(named, f"{job}/0/1", None)] == [sleeping[mine].pid]
+    finally:
+        for process in sleeping.values():
+            process.kill()
+            process.wait(10)

@@ -164,7 +164,7 @@ class Running:
             )
             attempt.state = State.STOPPING
             claim = attempt.claim(self._store)
-            self._endings[identity.task] = Ending(lambda: left_of(identity.attempt_id, claim), now)
+            self._endings[identity.task] = Ending(lambda: left_of(identity.store, identity.attempt_id, claim), now)
         return []
 
     def _verdict(self, attempt: Attempt) -> Optional[ExitRecord]:

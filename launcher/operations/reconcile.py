@@ -155,7 +155,7 @@ def left_running(store: FolderStore, view: JobView) -> list[Leftover]:
 def of_attempt(store: FolderStore, job: str, task: int, attempt: int) -> list[ProcessId]:
     """The child's processes that still run on this host, however far they have got from it."""
     claim = records.read_claim(store, job, task, attempt)
-    return leftovers.left_of(f"{job}/{task}/{attempt}", claim)
+    return leftovers.left_of(store.root, f"{job}/{task}/{attempt}", claim)
 
 
 def _verdict(store: FolderStore, job: str, task: TaskView) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -15,19 +15,27 @@ from launcher.store import processes
 KILL_AFTER_S = 5.0
 
 
-def left_of(attempt_id: str, claim: Optional[Claim]) -> list[ProcessId]:
+def left_of(store: Path, attempt_id: str, claim: Optional[Claim]) -> list[ProcessId]:
     """Everything that still runs and belongs to an attempt: the child's tree, and what carries its mark.
 
-    A supervisor is not among them: it has no mark, and is above the child.
+    A supervisor is not among them: it has no mark, and is above the child. Nor is what a task of it has submitted, nor an
+    attempt of a job that has the same id in another store.
     """
-    pids = set(processes.marked(attempt_id))
+    pids = set(processes.marked(attempt_id, os.fspath(store)))
     if claim is not None and processes.alive(claim.child):
         pids.update(processes.descendants([claim.child.pid]))
     else:
         pids.update(processes.descendants(pids))
+    pids.difference_update(of_others(pids, attempt_id, os.fspath(store)))
     pids.discard(os.getpid())
     found = (processes.process_id(pid) for pid in sorted(pids))
     return [process for process in found if process is not None and processes.alive(process) is not False]
+
+
+def of_others(pids: Iterable[int], attempt_id: str, store: str) -> list[int]:
+    """Those of `pids` that belong to something else which a task of the attempt has started, with all beneath them."""
+    others = [pid for pid in pids if processes.of_another(pid, attempt_id, store)]
+    return processes.descendants(others) if others else []
 
 
 def send(targets: list[ProcessId], number: int) -> None:
@@ -81,14 +89,8 @@ def supervisors(store: Path, job: str) -> dict[tuple[int, int], ProcessId]:
 
 def _given(pid: int) -> dict[bytes, bytes]:
     """The options of one of our programs on a node; empty for any other program."""
-    try:
-        if os.stat(f"{processes.PROC}/{pid}").st_uid != os.getuid():
-            return {}
-        with open(f"{processes.PROC}/{pid}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
-    except OSError:
-        return {}
-    if b"--store" not in words or not any(b"from launcher." in word for word in words[:5]):
+    words = processes.command_line(pid)
+    if b"--store" not in words or not processes.is_ours(words):
         return {}
     words = words[words.index(b"--store") :]
     return dict(zip(words[::2], words[1::2]))

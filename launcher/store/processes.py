@@ -15,6 +15,9 @@ from launcher.model.records import ProcessId
 
 PROC = "/proc"
 ATTEMPT_VARIABLE = "LAUNCH_ATTEMPT_ID"
+BOOT = b"launch-boot"
+"""What the boot script is called in its argument vector."""
+_STOP_FILE = b"LAUNCH_STOP_FILE="
 
 
 class Stat(NamedTuple):
@@ -168,8 +171,44 @@ def names(variables: list[bytes], attempt_id: str, store: Optional[str] = None) 
     """Whether the assignments that a process was started with are those of an attempt (of a job in `store`)."""
     if f"{ATTEMPT_VARIABLE}={attempt_id}".encode() not in variables:
         return False
-    within = None if store is None else b"LAUNCH_STOP_FILE=" + os.fsencode(store) + b"/"
-    return within is None or any(variable.startswith(within) for variable in variables)
+    return store is None or any(
+        variable.startswith(_STOP_FILE) and _within(os.fsdecode(variable[len(_STOP_FILE) :]), store)
+        for variable in variables
+    )
+
+
+def of_another(pid: int, attempt_id: str, store: str) -> bool:
+    """Whether a process is one of our programs on a node (an agent, its boot, a supervisor), or is marked as another
+    attempt's: a job that a task submits is nobody's child, wherever it stands in the tree."""
+    if is_ours(command_line(pid)):
+        return True
+    variables = environment(pid)
+    marked_at_all = any(variable.startswith(f"{ATTEMPT_VARIABLE}=".encode()) for variable in variables)
+    return marked_at_all and not names(variables, attempt_id, store)
+
+
+def is_ours(words: list[bytes]) -> bool:
+    """Whether an argument vector starts one of our programs on a node."""
+    if len(words) > 3 and words[3] == BOOT:
+        return True
+    return b"--store" in words and any(b"from launcher." in word for word in words[:5])
+
+
+def command_line(pid: int) -> list[bytes]:
+    """The argument vector of a process of this user's; empty where there is none to be read."""
+    try:
+        if os.stat(f"{PROC}/{pid}").st_uid != os.getuid():
+            return []
+        with open(f"{PROC}/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _within(path: str, folder: str) -> bool:
+    if path.startswith(f"{folder}/"):
+        return True
+    return os.path.realpath(path).startswith(f"{os.path.realpath(folder)}/")
 
 
 def environment(pid: int) -> list[bytes]:

@@ -8,7 +8,7 @@ import time
 from typing import Optional
 
 from launcher.model.records import ProcessId
-from launcher.store import processes
+from launcher.store import leftovers, processes
 from launcher.store.processes import Stat
 
 ORPHAN_AGE_S = 10.0
@@ -39,6 +39,7 @@ class Members:
         """Those that run, with the ones that only their mark gives away, wherever they have got to."""
         found = set(self.pids())
         found.update(processes.descendants(processes.marked(self._attempt_id, self._store)))
+        found.difference_update(leftovers.of_others(found - {os.getpid()}, self._attempt_id, self._store))
         return sorted(found - {os.getpid()})
 
     def signal(self, number: int, pids: Optional[list[int]] = None) -> None:
@@ -98,7 +99,7 @@ class Members:
         waiting = list(found.values())
         while waiting:
             for member in children.get(waiting.pop().pid, ()):
-                if member.pid not in found:
+                if member.pid not in found and not self._is_anothers(member):
                     found[member.pid] = member
                     waiting.append(member)
         self._known.update((member.pid, member.start) for member in found.values())
@@ -106,11 +107,17 @@ class Members:
 
     def _is_orphan(self, member: Stat) -> bool:
         """Of a child of this process."""
-        if member.session == os.getsid(0):
+        if member.session == os.getsid(0) or self._is_anothers(member, always=True):
             return False
         if self.alone or self.root.pid in (member.session, member.group) or (member.pid, member.start) in self._known:
             return True
         return processes.names(processes.environment(member.pid), self._attempt_id, self._store)
+
+    def _is_anothers(self, member: Stat, *, always: bool = False) -> bool:
+        """A job that a task has submitted has a session of its own, so nobody else is asked; `always`: an orphan is."""
+        if member.pid == self.root.pid or (member.session != member.pid and not always):
+            return False
+        return processes.of_another(member.pid, self._attempt_id, self._store)
 
     def _signal_group(self, number: int) -> bool:
         """A group keeps its number as long as its leader exists, as a zombie too; after that it may be another's."""
