@@ -190,7 +190,8 @@ def test_a_program_that_is_not_there_is_start_failed_behind_modules_too(stage: S
 RUNTIME = """#!/bin/bash
 printf '%s\\0' "$@" > "$ARGV"
 [ "$1" = rm ] && { echo removed > "$ARGV.rm"; exit; }
-while [ "$1" != image.sif ]; do shift; done
+case $0 in *podman) image=a/b:1 ;; *) image=docker://a/b:1 ;; esac
+while [ "$1" != $image ]; do shift || exit 9; done
 shift
 exec "$@"
 """
@@ -205,7 +206,7 @@ def test_a_container_gets_its_binds_as_arguments(stage: Stage, runtime: str) -> 
     (tools / runtime).chmod(0o755)
     argv = stage.root / "argv"
     stage.job(
-        "print('inside')", command=("python3", "main.py"), setup=Setup(container="image.sif"), secrets=("SECRET",)
+        "print('inside')", command=("python3", "main.py"), setup=Setup(container="docker://a/b:1"), secrets=("SECRET",)
     )
     record = stage.run(env={"PATH": f"{tools}:/usr/bin:/bin", "ARGV": str(argv), "SECRET": "s3cr3t-value"})
     assert record.outcome is Outcome.SUCCEEDED and stage.output() == "inside\n", (record, stage.output())

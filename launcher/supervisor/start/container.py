@@ -94,7 +94,7 @@ def _docker(name: str, program: str, places: Places, image: str, environment: Ma
     for variable in sorted(environment):
         if variable in named or variable.startswith("LAUNCH_"):
             argv += ["--env", variable]  # its value is taken from our environment, and is in no argument
-    return (*argv, image)
+    return (*argv, image.removeprefix("docker://"))  # as apptainer writes it
 
 
 def _quoted(field: str) -> str:
