@@ -284,3 +284,17 @@ def test_tasks_that_the_job_does_not_have(store: FolderStore) -> None:
     """Silence and the verdict of nothing would look like an answer."""
     with pytest.raises(NotFound, match="has no task 7-8"):
         follow(store, [(view(running(0)), lambda: None)], TailRequest(tasks=frozenset({0, 7, 8})))
+
+
+def test_the_verdict_of_a_task_stands_below_its_last_line(store: FolderStore) -> None:
+    write(store, 0, 1, b"first\n")
+    steps: list[tuple[JobView, Callable[[], None]]] = [
+        (view(running(0), running(1)), lambda: None),
+        (view(running(0), running(1)), lambda: write(store, 0, 1, b"no newline at the end")),
+        (view(ended(0), running(1)), lambda: None),
+        (view(ended(0), ended(1)), lambda: None),
+    ]
+    items = [item for item in follow(store, steps, TailRequest()) if getattr(item, "task", None) == 0]
+    assert [item.content if isinstance(item, Line) else getattr(item, "text", None) for item in items] == [
+        b"first", b"no newline at the end", "succeeded",
+    ]  # fmt: skip

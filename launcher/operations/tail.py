@@ -122,9 +122,10 @@ class _Stream:
         first = True
         next_look = 0.0
         while True:
-            yield from self._notes(view, first)
-            wanted = [task for task in view.tasks if self._wanted(task)]
-            yield from self._attempts(wanted, first)
+            notes, ended = list(self._notes(view, first)), {t.index for t in view.tasks if t.state is State.ENDED}
+            yield from (note for note in notes if note.task not in ended)
+            yield from self._attempts([task for task in view.tasks if self._wanted(task)], first)
+            yield from (note for note in notes if note.task in ended)  # a verdict stands below the last line
             first = False
             over = self._over(view) or not self.request.follow
             if over:
