@@ -164,3 +164,12 @@ def test_a_store_without_room_for_records(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(disk_space, "_free", lambda folder: 20_000 if "full" in folder.parts else 10**12)
     (found,) = disk_space.check(_facts(spec))
     assert found.fatal and "store has 20kB free" in found.message
+
+
+def test_signs_that_only_a_shell_understands_are_pointed_out(tmp_path: Path) -> None:
+    """`echo a && echo b` prints `a && echo b` and succeeds."""
+    (found,) = program.check(_facts(_spec(tmp_path, command=("echo", "a", "&&", "echo", "b"))))
+    assert (
+        not found.fatal and "&& in the command is given to echo" in found.message and "shell: true" in str(found.hint)
+    )
+    assert program.check(_facts(_spec(tmp_path, command=("echo", "a&&b", "x > y")))) == []

@@ -12,6 +12,7 @@ from launcher.model.phase import Setup
 
 NAME = "program"
 _PYTHONS = ("python", "python3")
+_SIGNS = {"&&", "||", "|", ">", ">>", "<", ";", "&", "2>&1", "&>", "2>"}
 
 
 def check(facts: Facts) -> list[Objection]:
@@ -22,7 +23,7 @@ def check(facts: Facts) -> list[Objection]:
     fixed = not any("{" in part for part in facts.spec.command[:2])
     for paths in facts.tasks[:1] if fixed else facts.tasks:
         command = template.command_of(facts.spec, paths.task)
-        for objection in (_program(facts, command), _script(facts, command)):
+        for objection in (_program(facts, command), _script(facts, command), _shell_signs(command)):
             if objection is not None:
                 found[objection.message] = objection
     return list(found.values())
@@ -70,6 +71,15 @@ def _script(facts: Facts, command: tuple[str, ...]) -> Optional[Objection]:
         missing = facts.here and not os.path.exists(script)
         return Objection(NAME, True, f"{script} does not exist") if missing else None
     return _not_in_code(script) if _mode(facts, script) is None else None
+
+
+def _shell_signs(command: tuple[str, ...]) -> Optional[Objection]:
+    """What a shell would act upon, as a word of its own: without one the program reads it as an argument."""
+    found = next((word for word in command[1:] if word in _SIGNS), None)
+    if found is None:
+        return None
+    message = f"{found} in the command is given to {command[0]} as an argument: no shell reads the command"
+    return Objection(NAME, False, message, "shell: true in the phase gives the command to a shell")
 
 
 def _mode(facts: Facts, name: str) -> Optional[str]:
