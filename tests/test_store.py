@@ -194,7 +194,39 @@ def test_a_disk_that_takes_no_more(store: FolderStore) -> None:
     )
     assert done.stdout.splitlines() == ["StoreError True"] * 3, done.stderr
     assert store.read("record.json") == b"old"
-    assert sorted(os.listdir(store.root)) == ["new.json", "record.json"], "append may leave a part, the others nothing"
+    assert sorted(os.listdir(store.root)) == ["new.json", "record.json"]
+    assert store.read("new.json") == b"", (
+        "what was appended in part is taken back: the next try shall not follow half a line"
+    )
+
+
+def test_folders_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        store = FolderStore(tmp_path / "deep" / "store")
+        store.replace("a/b/c", b"x")
+        store.append("d/e/f", b"x")
+        store.create("g/h/i", b"x")
+        store.claim("j/k/l")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "deep").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_link_whose_answer_was_lost_was_made(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system repeats a request, and tells of the repetition."""
+    real = os.link
+
+    def twice(*names: Path) -> None:
+        real(*names)
+        real(*names)
+
+    monkeypatch.setattr(os, "link", twice)
+    assert store.create("claim.json", b"mine")
+    monkeypatch.undo()
+    assert not store.create("claim.json", b"another's")
+    assert store.read("claim.json") == b"mine"
 
 
 def test_a_folder_that_refuses(store: FolderStore) -> None:

@@ -56,20 +56,29 @@ class FolderStore:
                 try:
                     os.link(temporary, target)  # fails where the target exists, unlike rename
                 except FileExistsError:
-                    return False
+                    # NFS sends a request again whose answer was lost, and the second one finds what the first one made.
+                    if os.stat(temporary).st_nlink < 2:
+                        return False
             sync_folder(target.parent)
             return True
 
     def append(self, key: str, line: bytes, *, sync: bool = False) -> None:
-        """Add whole lines in one write."""
+        """Add whole lines in one write, or nothing: what a full disk took of them is taken back, so that the key's one writer
+        can try again without tearing a line."""
         with _named("appending to", self.root, key):
             target = self.path(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(descriptor, line)
-                if sync:
-                    os.fsync(descriptor)
+                before = os.fstat(descriptor).st_size
+                try:
+                    _write_all(descriptor, line)
+                    if sync:
+                        os.fsync(descriptor)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, before)
+                    raise
             finally:
                 os.close(descriptor)
 
@@ -77,7 +86,7 @@ class FolderStore:
         """Make a folder that did not exist. False where somebody else made it."""
         with _named("claiming", self.root, key):
             target = self.path(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             try:
                 os.mkdir(target, 0o700)
             except FileExistsError:
@@ -116,9 +125,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _make_folder(folder: Path) -> None:
+    """With those above it, each for its owner alone (`Path.mkdir` gives its mode to the last one only)."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[tuple[int, Path]]:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(target.parent)
     # Not from `secrets`, which would load OpenSSL into every agent and supervisor: 4 MB each.
     temporary = target.parent / f".tmp-{os.urandom(6).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
