@@ -78,8 +78,8 @@ def _shell_signs(command: tuple[str, ...]) -> Optional[Objection]:
     found = next((word for word in command[1:] if word in _SIGNS), None)
     if found is None:
         return None
-    message = f"{found} in the command is given to {command[0]} as an argument: no shell reads the command"
-    return Objection(NAME, False, message, "shell: true in the phase gives the command to a shell")
+    message = f"{found} in the command is given to {command[0]} as an argument: no shell reads it without `shell: true`"
+    return Objection(NAME, False, message)
 
 
 def _mode(facts: Facts, name: str) -> Optional[str]:
