@@ -273,3 +273,10 @@ def test_profiles_errors_are_json_too(tmp_path: Path) -> None:
     assert launch(tmp_path, "profiles", "show", "nobody").returncode == 102
     schema = launch(tmp_path, "profiles", "schema", "phase")
     assert json.loads(schema.stdout)["title"] == "A phase of launch: what to run"
+
+
+def test_a_profile_that_is_not_there_names_local_too(tmp_path: Path) -> None:
+    """`local` has no file, and is what a person on a workstation mostly wants."""
+    with pytest.raises(NotFound) as error:
+        project.look_up(project.find(tmp_path), project.PROFILES, "lcal", "profile")
+    assert "did you mean local?" in str(error.value.hint)

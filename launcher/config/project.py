@@ -93,7 +93,8 @@ def look_up(project: Project, kind: str, word: str, noun: str) -> Named:
             raise ConfigError([Problem(project.shown(files[0]), None, "", message)])
         if files:
             return Named(word, files[0], where)
-    names = [named.name for named in available(project, kind)]
+    built_in = {"local"} if kind == PROFILES else set()
+    names = sorted({named.name for named in available(project, kind)} | built_in)
     near = nearest(word, names)
     raise NotFound(
         f"finding the {noun} {word!r}",
