@@ -7,21 +7,20 @@ and the next process does the rest. On a full disk the steps are taken back.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Optional
 
 from launcher.errors import BadRecord, LaunchError, StoreError
 from launcher.model import codec
 from launcher.model.outcome import Outcome
-from launcher.model.records import SCHEMA, Fingerprint, Manifest, ManifestList
+from launcher.model.records import SCHEMA, Fingerprint, Manifest, ManifestFile, ManifestList
 from launcher.store import fingerprints, keys, records
 from launcher.supervisor.faults import CommitFailed
 from launcher.supervisor.outputs import moving
+from launcher.supervisor.outputs.exclusive import alone
 from launcher.supervisor.places import Places
 
 INTENT = "commit.json"
@@ -64,16 +63,26 @@ def missing(places: Places) -> tuple[str, ...]:
     return tuple(
         f"{name} ({path})"
         for name, path in places.outputs.items()
-        if not places.spec.outputs[name].optional and not os.path.exists(places.collected(path))
+        if not places.spec.outputs[name].optional and not is_there(places.collected(path))
     )
 
 
+def is_there(path: Path) -> bool:
+    """Whether something lies at a path; a link that leads nowhere does not. Raises OSError where that cannot be seen (a lost
+    mount, a folder that was closed): `os.path.exists` would say no."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def begun(places: Places) -> bool:
-    """Whether an earlier supervisor of this attempt began to commit: its child had succeeded then."""
+    """Whether an earlier supervisor of this attempt began to commit: its child had succeeded then. Raises StoreError."""
     try:
         return _read_intent(places) is not None or places.store.exists(places.key(keys.MANIFEST))
-    except LaunchError:
-        return False
+    except BadRecord:
+        return True  # an intent that makes no sense is one all the same
 
 
 def commit(places: Places, facts: Facts, wall: float) -> tuple[Manifest, ...]:
@@ -85,10 +94,15 @@ def commit(places: Places, facts: Facts, wall: float) -> tuple[Manifest, ...]:
         done = records.read_manifests(places.store, places.spec.job, places.task.index, places.attempt)
         if done is not None:
             return done.artifacts
-        intent = _read_intent(places)
-        if intent is None:
-            intent = _intend(places, facts, wall)
-        return _carry_out(places, intent)
+        # Hashed before anybody is kept waiting; what lies at the outputs' places is looked at when nobody else can change it.
+        made = _describe(places) if _read_intent(places) is None else {}
+        with alone(places.workspace.root / keys.WORKSPACE):
+            newer = superseded(places)
+            if newer is not None:
+                tried = f"attempt {newer} has taken its place"
+                raise CommitFailed(Outcome.CANCELLED, tried, came_back=None, left=_where(places))
+            intent = _read_intent(places)
+            return _carry_out(places, intent if intent is not None else _intend(places, made, facts, wall))
     except (OSError, StoreError) as error:
         raise _failed(places, error) from error
     except BadRecord as error:
@@ -110,17 +124,26 @@ def _read_intent(places: Places) -> Optional[Intent]:
     return records.read(places.workspace, Intent, f"{places.data_key}/{INTENT}")
 
 
-def _intend(places: Places, facts: Facts, wall: float) -> Intent:
+def _describe(places: Places) -> dict[str, tuple[ManifestFile, ...]]:
+    """The files of each output that exists, by the output's name. Raises OSError where that cannot be seen."""
+    found = {}
+    for name, path in places.outputs.items():
+        source = places.collected(path)
+        if is_there(source) or not places.spec.outputs[name].optional:
+            found[name] = fingerprints.describe(source, moving.durable_sha256)
+    return found
+
+
+def _intend(places: Places, made: dict[str, tuple[ManifestFile, ...]], facts: Facts, wall: float) -> Intent:
     when = time.strftime("%Y%m%dT%H%M%S", time.gmtime(wall))
     stamp = f"{when}Z-{places.spec.job}-{places.task.index}-{places.attempt}"
     parts = []
     for name, path in places.outputs.items():
-        source = places.collected(path)
-        if not os.path.exists(source):
+        if name not in made:
             continue  # optional
-        files = fingerprints.describe(source, moving.durable_sha256)
+        files = made[name]
         target = places.workspace.root / path
-        replaces = os.path.lexists(target) and not moving.same(source, target)
+        replaces = os.path.lexists(target) and not moving.same(places.collected(path), target)
         manifest = Manifest(
             schema=SCHEMA,
             name=name,
@@ -149,23 +172,18 @@ def _intend(places: Places, facts: Facts, wall: float) -> Intent:
 
 
 def _carry_out(places: Places, intent: Intent) -> tuple[Manifest, ...]:
-    with _alone(places):
-        newer = superseded(places)
-        if newer is not None:
-            raise CommitFailed(
-                Outcome.CANCELLED, f"attempt {newer} has taken its place", came_back=None, left=_where(places)
-            )
-        try:
-            for part in intent.parts:
-                _artifact(places, intent, part)
-        except (OSError, StoreError) as error:
-            if _number(error) in _FULL:
-                _take_back(places, intent)
-            raise
-        manifests = tuple(part.manifest for part in intent.parts)
-        _log(places, manifests)
-        content = codec.dump(ManifestList(SCHEMA, manifests))
-        places.store.create(places.key(keys.MANIFEST), content)
+    """For who is alone at it."""
+    try:
+        for part in intent.parts:
+            _artifact(places, intent, part)
+    except (OSError, StoreError) as error:
+        if _number(error) in _FULL:
+            _take_back(places, intent)
+        raise
+    manifests = tuple(part.manifest for part in intent.parts)
+    _log(places, manifests)
+    content = codec.dump(ManifestList(SCHEMA, manifests))
+    places.store.create(places.key(keys.MANIFEST), content)
     return manifests
 
 
@@ -177,14 +195,16 @@ def _artifact(places: Places, intent: Intent, part: Part) -> None:
     if current is not None and _ours(places, current):
         return
     root = places.workspace.root
-    aside = root / keys.set_aside(path, intent.stamp)
+    source, target = places.collected(path), root / path
+    aside, old = root / keys.set_aside(path, intent.stamp), root / keys.set_aside(key, intent.stamp)
     if os.path.lexists(root / key):  # first: without its manifest an artifact is incomplete, whatever happens next
-        moving.rename(root / key, root / keys.set_aside(key, intent.stamp))
-    if part.replaces and not os.path.lexists(aside):
-        moving.rename(root / path, aside)
-    source = places.collected(path)
-    if not moving.same(source, root / path):
-        moving.move_files(source, root / path, part.manifest.files)
+        moving.rename(root / key, old)
+    if not moving.same(source, target):
+        # Not only what lay there when the intent was written: between a death and its repair another may have committed.
+        anothers = part.replaces or os.path.lexists(old)
+        if anothers and not os.path.lexists(aside) and os.path.lexists(target):
+            moving.rename(target, aside)
+        moving.move_files(source, target, part.manifest.files)
     places.workspace.replace(key, codec.dump(part.manifest))
 
 
@@ -230,19 +250,6 @@ def _log(places: Places, manifests: tuple[Manifest, ...]) -> None:
             torn = b"\n" if written and not written.endswith(b"\n") else b""
             places.workspace.append(keys.EXPERIMENT_LOG, torn + line, sync=True)
             written += torn + line
-
-
-@contextmanager
-def _alone(places: Places) -> Iterator[None]:
-    """One commit at a time in a workspace: two jobs may hold the same path."""
-    folder = places.workspace.root / keys.WORKSPACE
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / "commit.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _failed(places: Places, error: LaunchError | OSError) -> CommitFailed:
