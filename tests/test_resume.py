@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from launcher.model.phase import Checkpoints
 from launcher.store import keys, processes, records
-from tests.supervising import JOB, Stage
+from launcher.supervisor import places
+from launcher.supervisor.faults import StartFailed
+from launcher.supervisor.start import resume
+from tests.supervising import ALLOCATION, JOB, Stage
 from tests.waiting import until
 
 SAVES = """
@@ -89,3 +93,28 @@ def test_garbage_among_the_declarations_hides_none_of_them(stage: Stage, line: b
     stage.store.append(keys.of_attempt(JOB, 0, 1, keys.PROGRESS), line)
     stage.run(2)
     assert stage.output(2).startswith("from 3\n")
+
+
+@pytest.mark.parametrize("lost", ["saved", "tasks"])
+def test_a_disk_that_does_not_answer_is_no_reason_to_begin_from_the_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    job(stage, DECLARE, "")
+    stage.run()
+    spec = records.read_spec(stage.store, JOB)
+    assert spec is not None
+    stage.store.claim(keys.attempt(JOB, 0, 2))
+    second = places.of(stage.store.root, spec, spec.tasks[0], 2, ALLOCATION)
+    found = resume.newest(second, 0.0)
+    assert found is not None and found.name == "step-3"
+    for name in ("scandir", "listdir"):
+        real = getattr(os, name)
+
+        def stale(path: str, real: Callable[[str], object] = real) -> object:
+            if f"/{lost}" in os.fspath(path):
+                raise OSError(errno.ESTALE, "Stale file handle", os.fspath(path))
+            return real(path)
+
+        monkeypatch.setattr(os, name, stale)
+    with pytest.raises(StartFailed, match=r"resume from.*Stale file handle"):
+        resume.newest(second, 0.0)

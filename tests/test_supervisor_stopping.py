@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from launcher.agent.requests import Requests
+from launcher.errors import StoreError
 from launcher.model import codec
 from launcher.model.outcome import Outcome, State
 from launcher.model.phase import Checkpoints
 from launcher.model.records import Order, StopRequest
 from launcher.store import keys, processes, records
+from launcher.supervisor import places, stopping
 from tests.supervising import ALLOCATION, JOB, REPOSITORY, Stage
 from tests.waiting import until
 
@@ -420,3 +424,45 @@ def test_a_job_of_the_same_id_in_another_store_is_left_alone(stage: Stage, tmp_p
     other.stop()
     record = other.ended()
     assert record.outcome is Outcome.CANCELLED and record.exit_code == 75, record
+
+
+def test_a_stop_by_a_machine_whose_clock_is_behind_is_heard(stage: Stage) -> None:
+    """Orders and requests come from any machine that reaches the store: what is old is told by name, not by the time."""
+    stage.job(POLITE, grace=20.0)
+    stage.stop("cancelled")
+    (earlier,) = stage.store.names(keys.stops(JOB))
+    ahead = Order(1, ALLOCATION, JOB, (0,), time.time() + 3600, "x", (earlier,))
+    stage.store.replace(keys.order(JOB, ALLOCATION), codec.dump(ahead))
+    agents = Requests(stage.store, JOB, ahead)
+    assert agents.new() == []
+    stage.start()
+    stage.until_log("up")
+    before = until(stage.heartbeat, 10, "a beat")
+    assert before is not None
+    until(lambda: (b := stage.heartbeat()) and b.seq > before.seq + 8, 10, "beats")
+    assert "saved" not in stage.output(), "the request of an earlier attempt"
+    stage.stop("cancelled")
+    assert stage.ended().outcome is Outcome.CANCELLED
+    assert [request.reason for request in agents.new()] == ["cancelled"]
+
+
+def test_an_order_that_cannot_be_read_now_makes_no_old_request_new(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = stage.job(POLITE)
+    stage.stop("cancelled")
+    order = Order(1, ALLOCATION, JOB, (0,), time.time() + 1, "x")
+    stage.store.replace(keys.order(JOB, ALLOCATION), codec.dump(order))
+    requests = stopping.Requests(places.of(stage.store.root, spec, spec.tasks[0], 1, ALLOCATION))
+    real = Path.read_bytes
+
+    def stale(path: Path) -> bytes:
+        if path.name.endswith(".order.json"):
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    with pytest.raises(StoreError):
+        requests.poll()
+    monkeypatch.undo()
+    assert requests.poll() is None

@@ -87,7 +87,7 @@ def _agent(store: FolderStore, spec: JobSpec, order: Order, report: Report) -> A
         running=Running(store, spec.job, order.allocation),
         ledger=machine.Ledger(machine.folder(), _capacity(spec.place.options), place),
         report=report,
-        requests=Requests(store, spec.job, order.at),
+        requests=Requests(store, spec.job, order),
         upstream=Upstream(store, spec.after) if spec.after else None,
     )
 

@@ -6,22 +6,18 @@ from typing import Optional
 
 from launcher.agent.report import say
 from launcher.errors import BadRecord, LaunchError
-from launcher.model.records import StopRequest
+from launcher.model.records import Order, StopRequest
 from launcher.store import keys, records
 from launcher.store.folder import FolderStore
 
 
 class Requests:
-    """Looks into the job's one folder of stop requests. `since`: when the allocation was ordered.
+    """Looks into the job's one folder of stop requests, for those that are meant for what `order` ordered."""
 
-    Orders and requests are both written on the submitting side, so their times compare; an older request was meant for
-    an earlier attempt.
-    """
-
-    def __init__(self, store: FolderStore, job: str, since: float) -> None:
+    def __init__(self, store: FolderStore, job: str, order: Order) -> None:
         self._store = store
         self._folder = keys.stops(job)
-        self._since = since
+        self._order = order
         self._seen: set[str] = set()
         self._all = False
         self._tasks: set[int] = set()
@@ -36,7 +32,7 @@ class Requests:
         for name in names:
             if name not in self._seen:
                 request = self._read(name)
-                if request is not None and request.at >= self._since:
+                if request is not None and self._order.is_stopped_by(name, request.at):
                     found.append(request)
                     self._all = self._all or request.tasks is None
                     self._tasks.update(request.tasks or ())

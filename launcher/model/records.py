@@ -354,7 +354,9 @@ class Released:
 class Order:
     """What an allocation is to run, written by the submitting side before the allocation exists.
 
-    The agent takes the tasks in this order and starts nothing that another allocation's record shows as ended.
+    The agent takes the tasks in this order and starts nothing that another allocation's record shows as ended. `stops` names
+    the stop requests that were there before it and were meant for earlier attempts: two machines' clocks cannot tell. None:
+    written by a version that went by the time.
     """
 
     schema: int
@@ -363,3 +365,8 @@ class Order:
     tasks: tuple[int, ...]
     at: float
     by: str
+    stops: Optional[tuple[str, ...]] = None
+
+    def is_stopped_by(self, name: str, at: float) -> bool:
+        """Whether a stop request of the job, by its name in the store and its time, is meant for what was ordered here."""
+        return at >= self.at if self.stops is None else name not in self.stops

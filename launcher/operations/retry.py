@@ -131,8 +131,9 @@ def _send(store: FolderStore, spec: JobSpec, executor: Executor, first: int) -> 
     asked = parts(spec, packing, executor, first=first)
     submission: Submission = executor.render(spec, packing, asked)
     by = who()
+    stops = tuple(store.names(keys.stops(spec.job)))
     for part in asked:
-        order = Order(SCHEMA, part.allocation, spec.job, part.tasks, time.time(), by)
+        order = Order(SCHEMA, part.allocation, spec.job, part.tasks, time.time(), by, stops)
         if not store.create(keys.order(spec.job, part.allocation), codec.dump(order)):
             _give_up(store, spec.job, asked[: asked.index(part)], "another retry came first")
             raise Refused(

@@ -129,7 +129,7 @@ def _send_job(job: PlannedJob, kit: kits.Kit, ids: Mapping[str, str]) -> tuple[J
         submission = executor.render(spec, job.packing, asked)
         by = who()
         for part in asked:
-            order = records.Order(records.SCHEMA, part.allocation, spec.job, part.tasks, time.time(), by)
+            order = records.Order(records.SCHEMA, part.allocation, spec.job, part.tasks, time.time(), by, ())
             store.create(keys.order(spec.job, part.allocation), codec.dump(order))
         _event(store, spec.job, "submitting", {"allocations": [part.allocation for part in asked]})
     stores.remember(root)

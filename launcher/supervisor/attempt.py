@@ -60,7 +60,7 @@ class Attempt:
         self.inputs: Optional[Fingerprints] = None
         self.host = HostReader()
         self.oom_known = False
-        self._requests = stopping.Requests(places, stopping.since(places))
+        self._requests = stopping.Requests(places)
         self.spent = Spent(places)
         self._stopping: Optional[stopping.Stopping] = None
         self.has_ended: Optional[Callable[[], bool]] = None  # set while a child runs

@@ -6,9 +6,10 @@ import json
 import signal
 from typing import Optional
 
-from launcher.errors import BadRecord, LaunchError
+from launcher.errors import BadRecord
 from launcher.model.outcome import Outcome
-from launcher.store import keys
+from launcher.model.records import SCHEMA, Order, StopRequest
+from launcher.store import keys, records
 from launcher.supervisor.members import Members, send
 from launcher.supervisor.places import Places
 from launcher.supervisor.verdict import Verdict
@@ -107,29 +108,27 @@ class Survivors:
 
 
 class Requests:
-    """Stop requests of the job in the store: each is read once. `since` is the submitting side's time of the order that
-    this attempt follows; an older request was for an earlier attempt."""
+    """Stop requests of the job in the store: each is read once, and those for earlier attempts are left out."""
 
-    def __init__(self, places: Places, since: float) -> None:
+    def __init__(self, places: Places) -> None:
         self._places = places
-        self._since = since
+        self._order: Optional[Order] = None
         self._seen: set[str] = set()
 
     def poll(self) -> Optional[Verdict]:
         """The stop that somebody wants of this task. Raises StoreError."""
-        from launcher.model.records import StopRequest
-        from launcher.store import records
-
         job = self._places.spec.job
         for name in self._places.store.names(keys.stops(job)):
             if name in self._seen:
                 continue
+            if self._order is None:  # an order that cannot be read now says nothing of whom a request is for
+                self._order = _order(self._places)
             try:
                 request = records.read(self._places.store, StopRequest, f"{keys.stops(job)}/{name}")
             except BadRecord:
                 request = None
             self._seen.add(name)
-            if request is None or request.at < self._since:
+            if request is None or not self._order.is_stopped_by(name, request.at):
                 continue
             if request.tasks is None or self._places.task.index in request.tasks:
                 return _verdict(request.reason, request.by)
@@ -147,12 +146,10 @@ def _verdict(reason: str, by: str) -> Verdict:
     return Verdict(Outcome.CANCELLED, f"{reason} by {by}")
 
 
-def since(places: Places) -> float:
-    """When the allocation's order was written; 0 where there is none."""
-    from launcher.store import records
-
+def _order(places: Places) -> Order:
+    """The order that this attempt follows; where there is none, or it is garbage, every request counts. Raises StoreError."""
     try:
         order = records.read_order(places.store, places.spec.job, places.allocation)
-    except LaunchError:
-        return 0.0
-    return 0.0 if order is None else order.at
+    except BadRecord:
+        order = None
+    return order or Order(SCHEMA, places.allocation, places.spec.job, (places.task.index,), 0.0, "", ())
