@@ -175,6 +175,19 @@ def test_memory_that_runs_out_and_a_kill_that_was_counted() -> None:
     assert not play(board(), [at(0, host=HostReading())])[0][1].findings
 
 
+def test_a_task_that_takes_more_memory_than_it_asked_for() -> None:
+    asked = (Resources(memory=GB),)
+    played = play(
+        board(resources=asked),
+        [at(10.0, tree=TreeReading(3, 1.0, GB // 2)), at(20.0, tree=TreeReading(3, 1.0, 6 * GB))],
+    )
+    sample, finding = first(played, "memory.more_than_asked")
+    assert sample.elapsed == 20.0 and finding.message == "the task uses 6GB of memory and asked for 1GB"
+    assert played[-1][1].stop is None, "the others are told; the job goes on"
+    silent = play(board(resources=asked), [at(10.0, tree=None), at(20.0, tree=TreeReading(3, 1.0, None))])
+    assert not any(codes(judgement) for _, judgement in silent), "not available is not nothing"
+
+
 def test_the_time_limit_leaves_room_for_saving() -> None:
     series = [at(60.0 * n) for n in range(61)]
     played = play(board(resources=(Resources(time=3600.0),)), series)

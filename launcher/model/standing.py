@@ -217,7 +217,7 @@ def _why_live(task: KnownTask, attempt: Optional[KnownAttempt], silent: Optional
     if attempt.supervisor is False and attempt.child is False:
         return "its processes are gone; the verdict is not written yet"
     if silent is not None and attempt.sighting is not None and attempt.sighting.before > 0:
-        return "by the node's clock, at the first look from here"
+        return "by the node's clock: it was not looked at from this machine before"
     return task.stop or beat.stop_reason
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from launcher.model.outcome import Outcome
 from launcher.model.records import HostReading
 from launcher.supervisor.readings.sample import Sample
@@ -13,17 +15,19 @@ SLACK = 0.03
 
 
 class MemoryWatch:
-    """Warns before the kernel kills, and tells when it has."""
+    """Warns before the kernel kills, and tells when it has. `asked`: bytes that the task asked for, None: it did not say."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Optional[int] = None) -> None:
+        self._asked = asked
         self._held: set[str] = set()
 
     def look(self, sample: Sample) -> list[Raised]:
         """What is not available says nothing."""
+        found = self._beyond_asked(sample)
         host = sample.host
         if host is None:
-            return []
-        found = self._kills(host)
+            return found
+        found.extend(self._kills(host))
         if host.cgroup_used is not None and host.cgroup_limit:
             fraction = host.cgroup_used / host.cgroup_limit
             of = f"{percent(fraction)} of the {show_size(host.cgroup_limit)} that this job may use"
@@ -42,6 +46,14 @@ class MemoryWatch:
                 return [Raised(code, level, message, hint, stop=Outcome.OUT_OF_MEMORY if level == ACT else None)]
             self._held.discard(code + level)
         return []
+
+    def _beyond_asked(self, sample: Sample) -> list[Raised]:
+        """A machine's shares are counted by what tasks ask for: who takes more takes it from the others."""
+        used = sample.tree.memory if sample.tree is not None else None
+        if self._asked is None or used is None or used <= self._asked:
+            return []
+        message = f"the task uses {show_size(used)} of memory and asked for {show_size(self._asked)}"
+        return [Raised("memory.more_than_asked", WARNING, message, "raise resources.memory: others count on the rest")]
 
     def _kills(self, host: HostReading) -> list[Raised]:
         if not host.oom_kills:

@@ -23,7 +23,7 @@ Maker = Callable[[JobSpec, TaskSpec, int], Watchdog]
 
 TABLE: tuple[tuple[str, Maker], ...] = (
     ("disk", lambda spec, task, gpus: DiskWatch(spec.checkpoints)),
-    ("memory", lambda spec, task, gpus: MemoryWatch()),
+    ("memory", lambda spec, task, gpus: MemoryWatch(spec.resources_of(task).memory)),
     ("gpu", lambda spec, task, gpus: GpuWatch(gpus)),
     ("metrics", lambda spec, task, gpus: MetricsWatch(spec.watch.rules)),
     ("stall", lambda spec, task, gpus: StallWatch(spec.watch.stall_after)),
