@@ -14,6 +14,7 @@ from typing import Optional
 
 import pytest
 
+from launcher.model import codec
 from launcher.model.outcome import Outcome, State
 from launcher.model.phase import Resources
 from launcher.store import keys, processes, records
@@ -253,3 +254,30 @@ def test_the_supervisor_runs_on_the_oldest_python(stage: Stage) -> None:
     record = stage.run(python=PYTHON_39)
     assert record.outcome is Outcome.SUCCEEDED and stage.said() == "", (record, stage.said())
     assert (stage.workspace / "out").read_text() == "input"
+
+
+def test_a_clock_that_was_set_while_nobody_watched_is_no_time_that_went_by(stage: Stage) -> None:
+    """A machine that booted with the wrong time is set right by the network, in one step of years."""
+    price = replace(stage.job().place, price=3600.0)
+    go = stage.root / "go"
+    waits = f"import os, time; print('up')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    stage.job(waits, place=price)
+    spec = records.read_spec(stage.store, JOB)
+    assert spec is not None
+    limited = replace(spec, resources=(replace(spec.resources[0], time=600.0),), budget=1e6)
+    stage.store.replace(keys.spec(JOB), codec.dump(limited))
+    stage.start()
+    stage.until_log("up")
+    stage.kill()
+    claim = records.read_claim(stage.store, JOB, 0, 1)
+    assert claim is not None
+    wrong = replace(claim, at=claim.at - 1e9)
+    stage.store.replace(keys.of_attempt(JOB, 0, 1, keys.CLAIM), codec.dump(wrong))
+    before = stage.heartbeat()
+    assert before is not None
+    stage.start(1, "--adopt")
+    until(lambda: (b := stage.heartbeat()) and b.seq > before.seq + 8, 10, lambda: f"beats; {stage.said()}")
+    go.touch()
+    record = stage.ended()
+    assert record.outcome is Outcome.UNKNOWN, record.reason  # nobody was there to tell of its exit code
+    assert record.cost is not None and record.cost < 60

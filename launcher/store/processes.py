@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
@@ -99,6 +100,13 @@ def process_id(pid: int) -> Optional[ProcessId]:
     """None where no such process runs (a zombie is still named: its pid cannot be another's yet)."""
     found = stat(pid)
     return None if found is None else ProcessId(pid, found.start, boot_id(), host())
+
+
+def age(process: ProcessId) -> Optional[float]:
+    """Seconds since a process of this boot began, by the kernel's own clock, which nobody sets; None for another boot's."""
+    if not process.boot or process.boot != boot_id():
+        return None
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / os.sysconf("SC_CLK_TCK"))
 
 
 def alive(process: ProcessId) -> Optional[bool]:

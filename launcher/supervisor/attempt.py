@@ -45,6 +45,7 @@ class Attempt:
             raise LaunchError("reading /proc", came_back="this process is not shown there")
         self.supervisor: ProcessId = supervisor
         self.started_at = time.time()
+        self._elapsed_before, self._watched_since = 0.0, time.monotonic()
         self.stage = "unpack"
         self.state = State.STARTING
         self.members: Optional[Members] = None
@@ -92,7 +93,18 @@ class Attempt:
     def cost(self) -> Optional[float]:
         """Dollars so far; None where no price is known."""
         price = self.price
-        return None if price is None else price * max(0.0, time.time() - self.started_at) / 3600
+        return None if price is None else price * self.elapsed() / 3600
+
+    def elapsed(self) -> float:
+        """Seconds since the child began, or since the attempt did; no clock that somebody sets has a say in it."""
+        return self._elapsed_before + time.monotonic() - self._watched_since
+
+    def child_began(self, at: float, child: ProcessId) -> None:
+        """From here on times count from the child's beginning, also where another supervisor saw it. `at` is for people."""
+        self.started_at = at
+        age = processes.age(child)
+        self._elapsed_before = age if age is not None else max(0.0, time.time() - at)
+        self._watched_since = time.monotonic()
 
     @property
     def price(self) -> Optional[float]:

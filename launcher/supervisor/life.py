@@ -53,12 +53,12 @@ def _observe(attempt: Attempt, started: Started) -> None:
     """Open the eyes, once the child runs."""
     places = attempt.places
     attempt.members = Members(started.child, places.attempt_id, str(places.store.root))
-    attempt.started_at = started.at
+    attempt.child_began(started.at, started.child)
     if started.fresh:
         attempt.oom_known = True
     limit = places.spec.resources_of(places.task).time
     if limit is not None and places.spec.watch.time == "stop":
-        attempt.time_limit = time.monotonic() + limit - max(0.0, time.time() - started.at)
+        attempt.time_limit = time.monotonic() + limit - attempt.elapsed()
     watched = _watched(attempt, attempt.members)
     attempt.capturing = Capturing(watched, attempt.members)
     attempt.observer = Observer(watched)
@@ -79,6 +79,7 @@ def _watched(attempt: Attempt, members: Members) -> Watched:
         disks=(places.data, *trees, *(places.workspace.root / path for path in places.spec.watch.paths)),
         gpus=attempt.gpus,
         started_at=attempt.started_at,
+        elapsed=attempt.elapsed(),
         price=attempt.price,
         pids=members.pids,
         spent=attempt.spent.now,

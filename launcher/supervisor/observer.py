@@ -95,9 +95,9 @@ class Observer:
 
     def start(self) -> None:
         """Begin all readings."""
-        mono = time.monotonic()
-        self._started_mono = mono
-        self._elapsed_before = max(0.0, time.time() - self._watched.started_at)
+        self._started_mono = mono = time.monotonic()
+        before = self._watched.elapsed
+        self._elapsed_before = max(0.0, time.time() - self._watched.started_at) if before is None else before
         for source in self._sources():
             source.start()
             if source is not self._writer:

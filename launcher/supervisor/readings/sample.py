@@ -16,6 +16,7 @@ from launcher.model.records import DiskReading, Finding, GpuReading, HostReading
 class Watched:
     """One attempt and its surroundings. `price` is dollars per hour of this attempt, `started_at` wall time.
 
+    `elapsed`: seconds of it that were over when the watch began; None: by the wall clock.
     `spent` tells what the rest of the job has cost so far, for the budget; None where that is not known.
     `ballast` are folders of ours, one on each disk, that may hold the ballast file; empty: the attempt's folder.
     """
@@ -32,6 +33,7 @@ class Watched:
     pids: Callable[[], list[int]]
     spent: Optional[Callable[[], Optional[float]]] = None
     ballast: tuple[Path, ...] = ()
+    elapsed: Optional[float] = None
 
 
 @dataclass(frozen=True)
