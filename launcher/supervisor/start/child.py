@@ -8,6 +8,7 @@ import fcntl
 import os
 import select
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from launcher.store import processes
 
 EXEC_DEADLINE_S = 60.0
 """How long an exec may take (a dead network disk) before the attempt goes on without having seen it done."""
+KILLED_S = 1.0
+"""How long a program of our own that was killed is waited for."""
 _WAITID = {"x86_64": 247, "aarch64": 95, "ppc64le": 272, "riscv64": 95, "s390x": 281}
 _PR_SET_CHILD_SUBREAPER, _PR_SET_PDEATHSIG = 36, 1
 
@@ -177,12 +180,19 @@ def _usage(pid: int) -> tuple[Optional[int], Optional[float]]:
     return usage[4] * 1024, usage[0] + usage[1] / 1e6 + usage[2] + usage[3] / 1e6
 
 
-def reap(pid: int) -> None:
-    """Let a zombie of ours go; what is gone or another's is fine."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
+def reap(pid: int, within: float = 0.0) -> bool:
+    """Let a zombie of ours go; what is gone or another's is fine. False: it has not ended `within` so many seconds. SIGKILL
+    does not end what waits in the kernel for a dead disk or a lost GPU, and nobody may wait for that without a deadline."""
+    limit = time.monotonic() + within
+    while True:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] != 0:
+                return True
+        except ChildProcessError:
+            return True
+        if time.monotonic() >= limit:
+            return False
+        time.sleep(0.01)
 
 
 def become_subreaper() -> None:

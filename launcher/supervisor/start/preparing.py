@@ -57,9 +57,9 @@ class Preparing:
             pass
         try:
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
+        except ProcessLookupError:
             pass
+        child.reap(self.pid, child.KILLED_S)
         os.close(self._incoming)
 
     def _lines(self) -> None:

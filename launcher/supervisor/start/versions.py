@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from launcher.supervisor.redaction import redacted_json
+from launcher.supervisor.start import child
 
 DEADLINE_S = 30.0
 _MOST = 4_000_000  # bytes of answer
@@ -102,7 +103,7 @@ class Query:
                 os.killpg(self._pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 pass
-            os.waitpid(self._pid, 0)
+            child.reap(self._pid, child.KILLED_S)
             self._pid = None
             self._remove()
 
