@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.written_jobs import me
 
 SUBMITTER = """
 import sys
+from dataclasses import replace
 from launcher.executors.contract import Part, Submission
 from launcher.executors.local import LocalExecutor, Options
 from launcher.model.phase import Resources
@@ -57,11 +59,24 @@ def test_an_id_of_an_earlier_boot_has_ended_and_a_pid_that_was_reused_too() -> N
     mine = native_id(me())
     executor = LocalExecutor(Options())
     assert executor.observe([mine])[mine].state is State.RUNNING
-    rebooted = mine.rpartition(".")[0] + ".00000000"
+    rebooted = mine.replace(f".{processes.boot_id()[:8]}", ".00000000")
     found = executor.observe([rebooted])[rebooted]
     assert found.state is State.ENDED and "rebooted" in (found.evidence or "")
-    other = f"{processes.host()}/{os.getpid()}@1.{processes.boot_id()[:8]}"
+    other = native_id(replace(me(), start=1))
     assert executor.observe([other])[other].state is State.ENDED
+
+
+def test_an_id_of_another_machine_of_the_same_name_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MACHINE_ID", str(tmp_path / "machine-id"))
+    (tmp_path / "machine-id").write_text("0" * 31 + "1\n")
+    processes.machine.cache_clear()
+    there = native_id(replace(me(), boot="11111111-0"))
+    assert LocalExecutor(Options()).observe([there])[there].state is State.ENDED, "this one, before it was booted"
+    (tmp_path / "machine-id").write_text("0" * 31 + "2\n")
+    processes.machine.cache_clear()
+    found = LocalExecutor(Options()).observe([there])[there]
+    processes.machine.cache_clear()
+    assert found.state is State.UNKNOWN and "another machine" in (found.why or "")
 
 
 def test_the_rendered_command_starts_what_submit_starts(tmp_path: Path) -> None:

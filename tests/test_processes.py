@@ -175,3 +175,28 @@ def test_what_is_left_of_an_attempt_is_that_of_its_own_store(tmp_path: Path) -> 
         for process in sleeping.values():
             process.kill()
             process.wait(10)
+
+
+def test_a_machine_of_the_same_name_and_a_container_on_this_kernel_are_not_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workstations may both be called `ubuntu`, and share a store: that one does not run here proves nothing."""
+    identity = tmp_path / "machine-id"
+    monkeypatch.setattr(processes, "MACHINE_ID", str(identity))
+
+    def here(content: str) -> None:
+        identity.write_text(content)
+        processes.machine.cache_clear()
+
+    here("a" * 32 + "\n")
+    mine = processes.process_id(os.getpid())
+    assert mine is not None and mine.machine is not None and "a" * 8 not in mine.machine
+    gone = dataclasses.replace(mine, pid=2**22 + 1)
+    booted = dataclasses.replace(mine, boot="another boot")
+    assert [processes.alive(one) for one in (mine, gone, booted)] == [True, False, False]
+    here("b" * 32)
+    assert [processes.alive(one) for one in (mine, gone, booted)] == [None, None, None]
+    here("")  # a container, as most images are: on this kernel, or somewhere after a boot
+    assert [processes.alive(one) for one in (mine, gone, booted)] == [None, None, False]
+    monkeypatch.undo()
+    processes.machine.cache_clear()

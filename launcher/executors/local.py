@@ -27,7 +27,9 @@ from launcher.model.units import Size, show_size
 from launcher.store import processes
 from launcher.store.machine import capacity
 
-_NATIVE = re.compile(r"(?P<host>[^/]+)/(?P<pid>[0-9]+)@(?P<start>[0-9]+)\.(?P<boot>[0-9a-f]*)")
+_NATIVE = re.compile(
+    r"(?P<host>[^/]+)/(?P<pid>[0-9]+)@(?P<start>[0-9]+)\.(?P<boot>[0-9a-f]*)(?:\.(?P<machine>[0-9a-f]{8}))?"
+)
 _BOOT = b"launch-boot"
 # A submit from within a task is not part of that task's attempt: its mark would have it ended with the attempt.
 _OF_AN_ATTEMPT = {processes.ATTEMPT_VARIABLE, "LAUNCH_SHARE_FD"}
@@ -151,8 +153,10 @@ class LocalExecutor:
 
 
 def native_id(process: ProcessId) -> str:
-    """`HOST/PID@START.BOOT`: what names this process and no other, on any host, after any boot."""
-    return f"{process.host}/{process.pid}@{process.start}.{process.boot[:8]}"
+    """`HOST/PID@START.BOOT.MACHINE`: what names this process and no other, on any host, after any boot. The last is left out
+    where the machine has no id."""
+    machine = f".{process.machine}" if process.machine else ""
+    return f"{process.host}/{process.pid}@{process.start}.{process.boot[:8]}{machine}"
 
 
 def _parse(native: str) -> Optional[ProcessId]:
@@ -160,7 +164,9 @@ def _parse(native: str) -> Optional[ProcessId]:
     match = _NATIVE.fullmatch(native)
     if match is None or match["host"] != processes.host() or match["boot"] != processes.boot_id()[:8]:
         return None
-    return ProcessId(int(match["pid"]), int(match["start"]), processes.boot_id(), match["host"])
+    if processes.another_machine(match["machine"], match["boot"]):
+        return None
+    return ProcessId(int(match["pid"]), int(match["start"]), processes.boot_id(), match["host"], match["machine"])
 
 
 def _observe(native: str) -> Observation:
@@ -171,6 +177,8 @@ def _observe(native: str) -> Observation:
         return Observation(
             native, State.UNKNOWN, f"it runs on {match['host']}, which cannot be seen from {processes.host()}"
         )
+    if processes.another_machine(match["machine"], match["boot"]):
+        return Observation(native, State.UNKNOWN, f"it runs on another machine that is called {match['host']}, too")
     process = _parse(native)
     if process is None:
         text = f"{match['host']} was rebooted since"

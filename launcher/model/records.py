@@ -14,13 +14,15 @@ SCHEMA = 1
 class ProcessId:
     """A process that cannot be mistaken for another: pids are reused, a pid with its start time and boot is not.
 
-    `start` is field 22 of /proc/PID/stat (clock ticks since boot), `boot` is /proc/sys/kernel/random/boot_id.
+    `start` is field 22 of /proc/PID/stat (clock ticks since boot), `boot` is /proc/sys/kernel/random/boot_id. `machine`
+    stands for /etc/machine-id, which outlives boots: two machines may both be called `ubuntu`. None: it has none.
     """
 
     pid: int
     start: int
     boot: str
     host: str
+    machine: Optional[str] = None
 
 
 @dataclass(frozen=True)

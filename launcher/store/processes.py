@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import os
 import time
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple, Optional
 
 from launcher.model.records import ProcessId
 
 PROC = "/proc"
+MACHINE_ID = "/etc/machine-id"
 ATTEMPT_VARIABLE = "LAUNCH_ATTEMPT_ID"
 BOOT = b"launch-boot"
 """What the boot script is called in its argument vector."""
@@ -96,10 +98,35 @@ def host() -> str:
     return os.uname().nodename
 
 
+@functools.lru_cache(maxsize=1)
+def machine() -> Optional[str]:
+    """Eight digits that stand for this installation, the same after a boot; None where there is no id (most containers).
+
+    The id itself is not for publication (machine-id(5)).
+    """
+    try:
+        with open(MACHINE_ID, "rb") as file:
+            known = file.read(64).strip()
+    except OSError:
+        return None
+    return f"{zlib.crc32(b'launch ' + known):08x}" if len(known) == 32 else None
+
+
+def another_machine(name: Optional[str], boot: str) -> bool:
+    """Whether `name`, as `machine` gave it, is not ours, though the host is called as ours is.
+
+    Without an id on either side that is certain within one boot only: then it is a container on this very kernel, which
+    has processes of its own, or we are.
+    """
+    if name is None or machine() is None:
+        return name != machine() and bool(boot) and boot_id().startswith(boot)
+    return name != machine()
+
+
 def process_id(pid: int) -> Optional[ProcessId]:
     """None where no such process runs (a zombie is still named: its pid cannot be another's yet)."""
     found = stat(pid)
-    return None if found is None else ProcessId(pid, found.start, boot_id(), host())
+    return None if found is None else ProcessId(pid, found.start, boot_id(), host(), machine())
 
 
 def age(process: ProcessId) -> Optional[float]:
@@ -111,7 +138,7 @@ def age(process: ProcessId) -> Optional[float]:
 
 def alive(process: ProcessId) -> Optional[bool]:
     """Whether it still runs. A zombie does not. None: cannot be known from here (another host, an unreadable /proc)."""
-    if process.host != host():
+    if process.host != host() or another_machine(process.machine, process.boot):
         return None
     if process.boot and boot_id() and process.boot != boot_id():
         return False  # the host has booted since
