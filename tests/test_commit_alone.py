@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from launcher.model import codec
 from launcher.store import keys, records
 from launcher.supervisor import places
 from launcher.supervisor.faults import CommitFailed
-from launcher.supervisor.outputs import commit, exclusive, moving
+from launcher.supervisor.outputs import commit, exclusive, leftovers, moving
 from tests.supervising import ALLOCATION, JOB, Stage
 from tests.waiting import until
 
@@ -137,3 +138,54 @@ def test_a_store_that_does_not_answer_has_not_said_that_no_commit_began(
     monkeypatch.undo()
     (where.data / commit.INTENT).write_text("{")
     assert commit.begun(where)
+
+
+def test_links_of_an_output_come_along(tmp_path: Path) -> None:
+    """A link to a file becomes that file; one to a folder stays a link, and leads where it led."""
+    stage, where = prepared(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data").write_text("far")
+    ready = where.collected("model")
+    (ready / "step-2" / "deep").mkdir(parents=True)
+    (ready / "step-2" / "deep" / "w").write_text("best")
+    (ready / "best").symlink_to("step-2")
+    (ready / "step-2" / "up").symlink_to("../step-2/deep")
+    (ready / "out").symlink_to(os.path.relpath(elsewhere, ready))
+    (ready / "weights-too").symlink_to("weights")
+    commit.commit(where, FACTS, 1_700_000_000.0)
+    made = stage.workspace / "model"
+    assert (made / "best" / "deep" / "w").read_text() == "best" and os.readlink(made / "best") == "step-2"
+    assert (made / "step-2" / "up" / "w").read_text() == "best"
+    assert (made / "out" / "data").read_text() == "far"
+    assert (made / "weights-too").read_text() == "new" and not (made / "weights-too").is_symlink()
+    assert not leftovers.holds_files(where.data / "outputs")
+
+
+def test_an_output_that_is_a_link_takes_nothing_from_where_it_leads(tmp_path: Path) -> None:
+    """As Hugging Face's cache is built: a folder of links into another one, which is not the attempt's to change."""
+    stage, where = prepared(tmp_path)
+    cache = tmp_path / "cache"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "blobs" / "abc").write_text("a model")
+    (cache / "snapshot").mkdir()
+    (cache / "snapshot" / "weights").symlink_to("../blobs/abc")
+    shutil.rmtree(where.collected("model"))
+    where.collected("model").symlink_to(cache / "snapshot")
+    commit.commit(where, FACTS, 1_700_000_000.0)
+    assert (stage.workspace / "model" / "weights").read_text() == "a model"
+    assert os.readlink(cache / "snapshot" / "weights") == "../blobs/abc"
+
+
+def test_links_that_name_the_working_tree_lead_on_after_it_has_gone(tmp_path: Path) -> None:
+    stage, where = prepared(tmp_path)
+    shutil.rmtree(where.data / "outputs")
+    made = where.work / "model"
+    (made / "step-2").mkdir(parents=True)
+    (made / "step-2" / "w").write_text("best")
+    (made / "best").symlink_to(made / "step-2")
+    (made / "step-2" / "same").symlink_to(made / "step-2" / "w")
+    leftovers.collect(where)
+    commit.commit(where, FACTS, 1_700_000_000.0)
+    assert (stage.workspace / "model" / "best" / "w").read_text() == "best"
+    assert (stage.workspace / "model" / "step-2" / "same").read_text() == "best"

@@ -51,7 +51,25 @@ def _move(source: Path, target: Path) -> None:
         if os.path.exists(real):
             os.symlink(real, target)
         return
+    if source.is_dir():
+        _loosen(source)
     os.rename(source, target)
+
+
+def _loosen(folder: Path) -> None:
+    """Links within a folder that name its present place (`best -> /…/work/model/step-2`) become relative, to lead there still
+    when it has moved."""
+    tops = {str(folder), os.path.realpath(folder)}
+    for at, folders, names in os.walk(folder):
+        for link in (Path(at, name) for name in (*folders, *names)):
+            text = os.readlink(link) if link.is_symlink() else ""
+            for top in tops:
+                if text.startswith(f"{top}/"):
+                    loose = link.with_name(f".{link.name[:200]}.launch-link")
+                    loose.unlink(missing_ok=True)
+                    loose.symlink_to(os.path.relpath(os.path.join(folder, text[len(top) + 1 :]), link.parent))
+                    os.rename(loose, link)
+                    break
 
 
 def _point(link: Path, target: Path) -> None:

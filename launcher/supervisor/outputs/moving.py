@@ -42,7 +42,8 @@ def rename(source: Path, target: Path) -> None:
 def move_files(source: Path, target: Path, files: tuple[ManifestFile, ...]) -> None:
     """File by file. What is at its target already was moved by an earlier try. Raises OSError.
 
-    Links are replaced by copies of what they point to, and before any file moves, since that may be what they point to.
+    Links to files are replaced by copies of what they point to, and before any file moves, since that may be what they point
+    to. Links to folders stay links, and lead where they led.
     """
     folder = source.is_dir() and not any(file.path == "" for file in files)
     if folder:
@@ -74,8 +75,10 @@ def move_files(source: Path, target: Path, files: tuple[ManifestFile, ...]) -> N
             raise OSError(errno.EIO, f"{to} has not the size that was hashed")
     for file in linked:
         at, _ = _pair(source, target, file.path)
-        if at.is_symlink():
+        if at.is_symlink() and (at == source or not source.is_symlink()):  # else it is a link of somebody else's folder
             at.unlink()
+    if folder:
+        changed.update(_move_links(source, target))
     for each in changed:
         sync_folder(each)
 
@@ -89,12 +92,49 @@ def move_back(source: Path, target: Path, files: tuple[ManifestFile, ...]) -> No
             os.rename(to, at)
         elif os.path.lexists(to) and fingerprints.sha256(to) == file.sha256:
             to.unlink()  # a copy: the original is still in its place
-    if target.is_dir():
+    if target.is_dir() and not target.is_symlink():
+        for link in _links(target):
+            place = source / link.relative_to(target)
+            if not os.path.lexists(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(os.readlink(link))
+            link.unlink()
         for folder, _, _ in os.walk(target, topdown=False):
             try:
                 os.rmdir(folder)
             except OSError:
                 pass
+
+
+def _move_links(source: Path, target: Path) -> set[Path]:
+    """What is left are links to folders, and links that lead nowhere. Returns the folders that have changed."""
+    changed = set()
+    top = os.path.realpath(source)
+    for at in _links(source):
+        to = target / at.relative_to(source)
+        if not os.path.lexists(to):
+            real, text = os.path.realpath(at), os.readlink(at)
+            inside = real == top or real.startswith(f"{top}/")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.symlink_to(text if inside or os.path.isabs(text) or not os.path.exists(real) else real)
+            changed.add(to.parent)
+        if not source.is_symlink():
+            at.unlink()
+    return changed
+
+
+def _links(top: Path) -> list[Path]:
+    """Every link in a folder, at any depth; none is followed. Raises OSError."""
+    return [
+        path
+        for at, folders, names in os.walk(top, onerror=_raise)
+        for path in (Path(at, name) for name in (*folders, *names))
+        if path.is_symlink()
+    ]
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _pair(source: Path, target: Path, path: str) -> tuple[Path, Path]:
