@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.executors.contract import Part
 from launcher.model.outcome import Outcome
-from launcher.model.phase import Resources
 from launcher.store import processes
 from tests.supervising import REPOSITORY, Stage
 from tests.waiting import until
