@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from launcher.config.project import find
-from launcher.errors import ConfigError, LaunchError, Refused, SubmitError, UsageError
+from launcher.errors import ConfigError, LaunchError, Refused, StoreError, SubmitError, UsageError
 from launcher.executors import local
 from launcher.executors.contract import Granted, Submission
 from launcher.model.outcome import Outcome, State
@@ -217,6 +218,18 @@ def test_an_executor_that_refuses_leaves_a_record_and_nothing_to_wait_for(
     assert view.state is State.ENDED and view.outcome is not Outcome.SUCCEEDED
     (again,) = submit(request(root, "quick")).jobs  # nothing stands in the way
     _end(root, str(again.job))
+
+
+def test_a_submit_that_hangs_does_not_hang_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = project(tmp_path / "p", quick=QUICK)
+    store = store_of(root)
+    submitting.private_folder(store.root)
+    monkeypatch.setattr(submitting, "LOCK_WAIT_S", 0.2)
+    with open(store.root / submitting.LOCK, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="another submit") as error:
+            submit(request(root, "quick"))
+    assert records.jobs(store) == [] and error.value.left == "nothing was submitted"
 
 
 def test_a_store_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:

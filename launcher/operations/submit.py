@@ -33,6 +33,9 @@ from launcher.store.folder import FolderStore
 
 _LONGER = 2  # characters more at each collision of ids
 _TRIES = 8
+LOCK = ".submit-lock"
+LOCK_WAIT_S = 60.0
+LOCK_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,32 @@ def private_folder(root: Path) -> None:
 @contextlib.contextmanager
 def _one_at_a_time(root: Path) -> Iterator[None]:
     """Submits to one store from this host wait for one another while they look and store. A lock dies with its process."""
-    descriptor = os.open(root / ".submit-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with contextlib.suppress(OSError):  # a filesystem without locks: the ids stay exclusive all the same
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _wait_for_lock(descriptor, root)
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, root: Path) -> None:
+    """Raises StoreError where another submit does not get on: a disk that hangs under it, or somebody who suspended it."""
+    limit = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > limit:
+                raise StoreError(
+                    f"waiting for another submit to {root}",
+                    came_back=f"it has held {root / LOCK} for {LOCK_WAIT_S:g} s",
+                    left="nothing was submitted",
+                    hint="see which `launch submit` still runs; a suspended one goes on with `fg`",
+                    transient=True,
+                ) from None
+        except OSError:
+            return None  # a filesystem without locks: the ids stay exclusive all the same
+        time.sleep(LOCK_PAUSE_S)
 
 
 def _report(job: PlannedJob, spec: JobSpec, native_ids: Mapping[str, str], *, job_id: Optional[str]) -> SubmittedJob:
