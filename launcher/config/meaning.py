@@ -16,6 +16,7 @@ from launcher.config.nodes import Loc, Node, plain
 from launcher.config.numbers import check_phase_numbers
 from launcher.config.problems import Problems, listed, nearest
 from launcher.model.names import MAX_TASKS, NAME
+from launcher.model.redaction import redact
 from launcher.model.rules import parse_rule
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -65,6 +66,10 @@ def _variables(root: Node, problems: Problems) -> None:
     env = root.entries("env")
     listing = [(("secrets", i), n.value) for i, n in enumerate(root.items("secrets")) if isinstance(n.value, str)]
     check_variables(root, ("env",), env, problems)
+    for name, node in env.items():
+        if isinstance(node.value, str) and redact(node.value) != node.value:
+            message = "looks like a credential, which the records would hold: set it in the shell and name it in secrets"
+            problems.at(root, ("env", name), message, found=None)
     seen: set[str] = set()
     for loc, name in listing:
         bad = _variable_mistake(name)

@@ -106,6 +106,7 @@ NAMES = (
     case("parameter is endless", "command: x\nparams: {a: .inf}\n", (2, "params.a", "finite")),
     case("variable with a hyphen", "command: x\nenv: {A-B: 1}\n", (2, "env.A-B", "environment variable's name")),
     case("variable of launch", "command: x\nenv: {LAUNCH_JOB: 1}\n", (2, "env.LAUNCH_JOB", "launch's own")),
+    case("credential in env", f"command: x\nenv: {{HUB: hf_{'a' * 24}}}\n", (2, "env.HUB", "looks like a credential")),
     case("secret in env", "command: x\nenv: {T: a}\nsecrets: [T]\n", (3, "secrets[0]", "stands in env too")),
     case("secret named twice", "command: x\nsecrets: [A, A]\n", (2, "secrets[1]", "twice")),
     case("secret with its value", "command: x\nsecrets: [HF_TOKEN=hf_abc]\n", (2, "secrets[0]", "variable's name")),
