@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
-from launcher.errors import EXIT_USAGE, LaunchError
+from launcher.errors import LaunchError
 from onehost import control, daemons, faults, folders, packages, reports, starting, supervisor
 from onehost.settings import Settings
 
@@ -43,11 +44,13 @@ def parser() -> argparse.ArgumentParser:
     text = "no slurmdbd and no database: sacct fails, as on sites without one"
     start.add_argument("--no-accounting", dest="accounting", action="store_false", default=argparse.SUPPRESS, help=text)
     text = "a line of slurm.conf, instead of ours; may be repeated"
-    start.add_argument("--set", dest="lines", action="append", metavar="KEY=VALUE", default=argparse.SUPPRESS, help=text)
+    start.add_argument(
+        "--set", dest="lines", action="append", metavar="KEY=VALUE", default=argparse.SUPPRESS, help=text
+    )
     start.add_argument("--owner", type=int, metavar="PID", help="stop the cluster when this process has ended")
     stop = command("stop", "end all daemons and jobs, and remove all but the logs")
     stop.add_argument("--keep", action="store_true", help="keep jobs and accounting for the next start")
-    for name, text in {"env": "print shell exports: eval \"$(cluster env)\"", "status": "daemons and nodes"}.items():
+    for name, text in {"env": 'print shell exports: eval "$(cluster env)"', "status": "daemons and nodes"}.items():
         command(name, text).add_argument("--json", action="store_true", help="JSON for programs")
     kill = command("kill-node", "SIGKILL to a node's slurmd; its jobs go on until somebody notices")
     kill.add_argument("node")
@@ -115,6 +118,7 @@ def carry_out(asked: argparse.Namespace) -> int:
 
 
 def start(folder: Path, asked: argparse.Namespace) -> int:
+    """Bring the cluster up, or say that it is."""
     named = {name: value for name, value in vars(asked).items() if name in Settings.__dataclass_fields__}
     if "lines" in named:
         named["lines"] = tuple(named["lines"])
@@ -122,12 +126,13 @@ def start(folder: Path, asked: argparse.Namespace) -> int:
     count = layout.settings.nodes
     tell(f"the cluster is up{'' if new else ' already'}: {count} node{'s' if count > 1 else ''}, {folder}")
     if new:
-        place = "" if asked.dir is None else " --dir FOLDER"
-        tell(f'next: eval "$({sys.argv[0]} env{place})" && sinfo')
+        place = "" if asked.dir is None else f" --dir {shlex.quote(str(folder))}"
+        tell(f'next: eval "$({shlex.quote(sys.argv[0])} env{place})" && sinfo')
     return 0
 
 
 def stop(folder: Path, keep: bool) -> int:
+    """End the cluster in whatever state it is; there may be none."""
     if not folder.is_dir():
         tell(f"no cluster was up in {str(folder)!r}")
         return 0
@@ -146,6 +151,7 @@ def stop(folder: Path, keep: bool) -> int:
 
 
 def status(folder: Path, as_json: bool) -> int:
+    """A table, or JSON. The exit code is 1 where no cluster is up."""
     found = reports.status(folder)
     if as_json:
         print(json.dumps(found, indent=1))
@@ -163,6 +169,7 @@ def status(folder: Path, as_json: bool) -> int:
 
 
 def list_of(value: object) -> list[dict[str, object]]:
+    """`value`, where it is a list."""
     return value if isinstance(value, list) else []
 
 
@@ -179,4 +186,5 @@ def supervise(folder: Path, asked: argparse.Namespace) -> int:
 
 
 def tell(text: str) -> None:
+    """One line for people."""
     print(text, file=sys.stderr)

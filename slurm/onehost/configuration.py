@@ -23,6 +23,7 @@ def slurm_conf(layout: Layout) -> str:
 
 
 def general(layout: Layout) -> dict[str, str]:
+    """Who is who, and where everything lies."""
     root = layout.root
     lines = {
         "ClusterName": CLUSTER,
@@ -54,6 +55,7 @@ def general(layout: Layout) -> dict[str, str]:
 
 
 def scheduling(layout: Layout) -> dict[str, str]:
+    """Made for short waits: what a site counts in minutes takes seconds here."""
     lines = {
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_CPU_Memory",
@@ -81,6 +83,7 @@ def scheduling(layout: Layout) -> dict[str, str]:
 
 
 def accounting(layout: Layout) -> dict[str, str]:
+    """With slurmdbd, or without any."""
     if not layout.settings.accounting:
         return {"AccountingStorageType": "accounting_storage/none"}
     lines = {
@@ -97,6 +100,7 @@ def accounting(layout: Layout) -> dict[str, str]:
 
 
 def nodes(layout: Layout) -> Iterable[str]:
+    """Each node is a slurmd with a port of its own on the same address."""
     asked = layout.settings
     for name, port in zip(layout.node_names, layout.node_ports, strict=True):
         gpus = f" Gres=gpu:{GPU_TYPE}:{asked.gpus}" if asked.gpus and name in layout.gpu_nodes else ""
@@ -107,6 +111,7 @@ def nodes(layout: Layout) -> Iterable[str]:
 
 
 def partitions(layout: Layout) -> Iterable[str]:
+    """What a site has, in small: preempt lies below the others on every node."""
     cpu, gpu, every = (",".join(names) for names in (layout.cpu_nodes, layout.gpu_nodes, layout.node_names))
     first = "PriorityTier=10 PreemptMode=OFF"
     grace = layout.settings.preempt_grace_s

@@ -52,6 +52,7 @@ def hint_for(text: str) -> str | None:
 
 
 def munged(layout: Layout) -> Daemon:
+    """It vouches for users; the others do not start without it."""
     root = layout.root
 
     def ready() -> bool:
@@ -72,6 +73,7 @@ def munged(layout: Layout) -> Daemon:
 
 
 def mariadbd(layout: Layout) -> Daemon:
+    """On a socket in the private folder, without a TCP port; durability is given up for speed."""
     root = layout.root
 
     def ready() -> bool:
@@ -116,6 +118,8 @@ def database_installation(layout: Layout) -> list[str]:
 
 
 def slurmdbd(layout: Layout) -> Daemon:
+    """It makes its tables at its first start, and needs the database then."""
+
     def ready() -> bool:
         return accepts("127.0.0.1", layout.accounting_port)
 
@@ -123,6 +127,8 @@ def slurmdbd(layout: Layout) -> Daemon:
 
 
 def slurmctld(layout: Layout) -> Daemon:
+    """It registers the cluster with slurmdbd by itself, and does not start while that is away."""
+
     def ready() -> bool:
         return accepts(layout.address, layout.controller_port)
 
@@ -130,6 +136,8 @@ def slurmctld(layout: Layout) -> Daemon:
 
 
 def slurmd(layout: Layout, node: str) -> Daemon:
+    """One node."""
+
     def ready() -> bool:
         return accepts(layout.address, layout.node_ports[layout.node_names.index(node)])
 
@@ -137,6 +145,8 @@ def slurmd(layout: Layout, node: str) -> Daemon:
 
 
 def sshd(layout: Layout) -> Daemon:
+    """The login node."""
+
     def ready() -> bool:
         return accepts("127.0.0.1", layout.login_port)
 

@@ -51,6 +51,7 @@ def resume_node(layout: Layout, node: str) -> bool:
 
 
 def known(layout: Layout, node: str) -> None:
+    """Raises LaunchError for a node that is none."""
     if node not in layout.node_names:
         raise LaunchError(f"this cluster has no node {node!r}", hint=f"its nodes are {', '.join(layout.node_names)}")
 
@@ -82,5 +83,8 @@ def start_daemon(layout: Layout, daemon: str) -> bool:
 
 
 def needs(layout: Layout, daemon: str) -> None:
+    """Raises LaunchError where the cluster has no such daemon."""
     if daemon == daemons.ACCOUNTING and not layout.settings.accounting:
-        raise LaunchError("this cluster was started without accounting", hint="slurm/cluster start, without --no-accounting")
+        raise LaunchError(
+            "this cluster was started without accounting", hint="slurm/cluster start, without --no-accounting"
+        )

@@ -157,9 +157,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Only one command at a time changes the cluster of `folder`, which is made where it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / "lock", "w", encoding="ascii")
+        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LaunchError(f"cannot use {str(folder)!r}", came_back=error.strerror, hint="--dir FOLDER") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -70,7 +70,9 @@ def check(accounting: bool) -> None:
     """Raises LaunchError that names all that is missing."""
     names = missing(accounting)
     if names:
-        raise LaunchError(f"a cluster needs packages that are not installed: {', '.join(names)}", hint=how_to_install(names))
+        raise LaunchError(
+            f"a cluster needs packages that are not installed: {', '.join(names)}", hint=how_to_install(names)
+        )
 
 
 def how_to_install(names: Sequence[str]) -> str:

@@ -59,6 +59,8 @@ def wait_for_nodes(
         if time.monotonic() > deadline:
             text = ", ".join(f"{name} is {state}" for name, state in waiting.items())
             raise LaunchError(
-                f"not all nodes are up after {within_s:.0f} s", came_back=text, hint=f"the logs are in {layout.root}/log"
+                f"not all nodes are up after {within_s:.0f} s",
+                came_back=text,
+                hint=f"the logs are in {layout.root}/log",
             )
         time.sleep(0.05)

@@ -67,7 +67,11 @@ def status(folder: Path) -> dict[str, object]:
         return {"up": False, "folder": str(folder), "daemons": [], "nodes": []}
     answer = control.ask(layout, {"do": "status"})
     if answer is None:
-        left = "its data are kept: start goes on with them" if (layout.root / "kept").exists() else "unclean: stop tidies up"
+        left = (
+            "its data are kept: start goes on with them"
+            if (layout.root / "kept").exists()
+            else "unclean: stop tidies up"
+        )
         return {"up": False, "folder": str(folder), "left": left, "daemons": [], "nodes": []}
     states = daemons.node_states(layout)
     nodes = [
@@ -78,4 +82,5 @@ def status(folder: Path) -> dict[str, object]:
 
 
 def gpus_of(layout: Layout, node: str) -> int:
+    """How many GPUs a node claims to have."""
     return layout.settings.gpus if node in layout.gpu_nodes else 0

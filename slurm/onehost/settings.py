@@ -98,7 +98,9 @@ class Layout:
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` as a daemon of this cluster is to have it: nothing of an outer SLURM, and the mark of this one."""
-        kept = {key: value for key, value in base.items() if not key.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SACCT_"))}
+        kept = {
+            key: value for key, value in base.items() if not key.startswith(("SLURM", "SBATCH_", "SQUEUE_", "SACCT_"))
+        }
         return {**kept, "SLURM_CONF": str(self.conf), MARK: self.private, "MYSQL_UNIX_PORT": str(self.database_socket)}
 
     def as_json(self) -> str:
