@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from launcher.errors import LaunchError
-from onehost import control, daemons, faults, folders, packages, reports, starting, supervisor
+from onehost import control, daemons, faults, folders, packages, reports, starting, supervising
 from onehost.settings import Settings
 
 DESCRIPTION = """A real SLURM on this host, in a folder of its own with ports of its own: several nodes, partitions cpu,
@@ -182,7 +182,7 @@ def supervise(folder: Path, asked: argparse.Namespace) -> int:
     if asked.owner is not None:
         pid, ticks = asked.owner.split(":")
         owner = (int(pid), int(ticks))
-    return supervisor.supervise(folder, layout, owner, asked.tell, asked.kept)
+    return supervising.supervise(folder, layout, owner, asked.tell, asked.kept)
 
 
 def tell(text: str) -> None:

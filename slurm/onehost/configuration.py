@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from onehost.network import LOOPBACK
 from onehost.settings import MARK, Layout
 
 CLUSTER = "onehost"
@@ -27,7 +28,7 @@ def general(layout: Layout) -> dict[str, str]:
     root = layout.root
     lines = {
         "ClusterName": CLUSTER,
-        "SlurmctldHost": f"localhost({layout.address})",
+        "SlurmctldHost": f"localhost({LOOPBACK})",
         "SlurmUser": layout.user,
         "SlurmdUser": layout.user,
         "SlurmctldPort": str(layout.controller_port),
@@ -88,7 +89,7 @@ def accounting(layout: Layout) -> dict[str, str]:
         return {"AccountingStorageType": "accounting_storage/none"}
     lines = {
         "AccountingStorageType": "accounting_storage/slurmdbd",
-        "AccountingStorageHost": "127.0.0.1",
+        "AccountingStorageHost": LOOPBACK,
         "AccountingStoragePort": str(layout.accounting_port),
         # Towards slurmdbd AuthInfo is not used: without this line the system's own munge socket is looked for.
         "AccountingStoragePass": str(layout.munge_socket),
@@ -105,7 +106,7 @@ def nodes(layout: Layout) -> Iterable[str]:
     for name, port in zip(layout.node_names, layout.node_ports, strict=True):
         gpus = f" Gres=gpu:{GPU_TYPE}:{asked.gpus}" if asked.gpus and name in layout.gpu_nodes else ""
         yield (
-            f"NodeName={name} NodeHostname=localhost NodeAddr={layout.address} Port={port}"
+            f"NodeName={name} NodeHostname=localhost NodeAddr={LOOPBACK} Port={port}"
             f" CPUs={asked.cpus} RealMemory={asked.memory_mb}{gpus} State=UNKNOWN"
         )
 
@@ -136,7 +137,7 @@ def slurmdbd_conf(layout: Layout) -> str:
     root = layout.root
     lines = {
         "DbdHost": "localhost",
-        "DbdAddr": "127.0.0.1",
+        "DbdAddr": LOOPBACK,
         "DbdPort": str(layout.accounting_port),
         "SlurmUser": layout.user,
         "AuthType": "auth/munge",
@@ -155,7 +156,7 @@ def sshd_config(layout: Layout) -> str:
     """The login node: keys only, on its own port, and every command finds the cluster."""
     root = layout.root
     return f"""Port {layout.login_port}
-ListenAddress 127.0.0.1
+ListenAddress {LOOPBACK}
 HostKey {root}/ssh/host_key
 PidFile {root}/run/sshd.pid
 AuthorizedKeysFile {root}/ssh/authorized_keys
@@ -176,7 +177,7 @@ def ssh_config(layout: Layout) -> str:
     """For `ssh -F`, and for an Include line of the user's own configuration."""
     root = layout.root
     return f"""Host {LOGIN_HOST}
-    HostName 127.0.0.1
+    HostName {LOOPBACK}
     Port {layout.login_port}
     User {layout.user}
     IdentityFile {root}/ssh/key

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onehost.network import accepts
+from onehost.network import LOOPBACK, accepts
 from onehost.packages import located
 from onehost.settings import Layout, client_environment
 
@@ -121,7 +121,7 @@ def slurmdbd(layout: Layout) -> Daemon:
     """It makes its tables at its first start, and needs the database then."""
 
     def ready() -> bool:
-        return accepts("127.0.0.1", layout.accounting_port)
+        return accepts(LOOPBACK, layout.accounting_port)
 
     return Daemon(ACCOUNTING, (located("slurmdbd"), "-D"), layout.log(ACCOUNTING), ready, within_s=60)
 
@@ -130,7 +130,7 @@ def slurmctld(layout: Layout) -> Daemon:
     """It registers the cluster with slurmdbd by itself, and does not start while that is away."""
 
     def ready() -> bool:
-        return accepts(layout.address, layout.controller_port)
+        return accepts(LOOPBACK, layout.controller_port)
 
     return Daemon(CONTROLLER, (located("slurmctld"), "-D"), layout.log(CONTROLLER), ready)
 
@@ -139,7 +139,7 @@ def slurmd(layout: Layout, node: str) -> Daemon:
     """One node."""
 
     def ready() -> bool:
-        return accepts(layout.address, layout.node_ports[layout.node_names.index(node)])
+        return accepts(LOOPBACK, layout.node_ports[layout.node_names.index(node)])
 
     return Daemon(NODE + node, (located("slurmd"), "-D", "-N", node), layout.log(NODE + node), ready)
 
@@ -148,7 +148,7 @@ def sshd(layout: Layout) -> Daemon:
     """The login node."""
 
     def ready() -> bool:
-        return accepts("127.0.0.1", layout.login_port)
+        return accepts(LOOPBACK, layout.login_port)
 
     log = layout.log(LOGIN)
     # sshd re-executes itself, so that it insists on its full path.

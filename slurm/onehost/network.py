@@ -1,4 +1,4 @@
-"""The address that daemons listen on, and ports that nobody has."""
+"""Where daemons listen: the loopback address alone where that is possible, and ports that nobody has."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ FIRST_PORT, LAST_PORT = 12000, 32000
 """Below the range that the kernel hands out to outgoing connections (32768 and up, ip_local_port_range)."""
 
 
-def address() -> tuple[str, bool]:
-    """The address of this cluster, and whether its daemons can be told to listen there alone.
+def listens_on_loopback_only() -> bool:
+    """Whether the daemons can be told to.
 
-    SLURM's NoInAddrAny binds to what the host's own name resolves to. Where that is a loopback address (Debian's own
-    /etc/hosts says 127.0.1.1), the whole cluster lives there; elsewhere the option would publish it or stop it.
+    SLURM's NoInAddrAny binds to what the host's own name resolves to, and srun does so too, while the nodes answer to
+    the address that srun's connection came from. With Debian's own /etc/hosts, where the name is 127.0.1.1, every srun
+    would wait in vain: only 127.0.0.1 itself will do. Elsewhere the daemons listen on all addresses; munge guards them.
     """
     try:
         name = socket.gethostname().split(".")[0]
         found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
     except OSError:
-        return LOOPBACK, False
-    addresses = {str(entry[4][0]) for entry in found}
-    if addresses and all(each.startswith("127.") for each in addresses):
-        return str(found[0][4][0]), True
-    return LOOPBACK, False
+        return False
+    return {entry[4][0] for entry in found} == {LOOPBACK}
 
 
 def is_free(port: int) -> bool:

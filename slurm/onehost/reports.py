@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onehost import control, daemons, folders, packages
 from onehost.configuration import LOGIN_HOST
+from onehost.network import LOOPBACK
 from onehost.settings import Layout
 
 CLIENTS = ("sbatch", "squeue", "scontrol", "sinfo", "sacct")
@@ -18,7 +19,7 @@ def variables(layout: Layout) -> dict[str, str]:
     ssh = layout.root / "ssh"
     return {
         "SLURM_CONF": str(layout.conf),
-        "ONEHOST_SSH_HOST": "127.0.0.1",
+        "ONEHOST_SSH_HOST": LOOPBACK,
         "ONEHOST_SSH_PORT": str(layout.login_port),
         "ONEHOST_SSH_USER": layout.user,
         "ONEHOST_SSH_KEY": str(ssh / "key"),

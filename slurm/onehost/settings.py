@@ -43,13 +43,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Layout:
-    """A cluster that has its places: folders, address, ports. `private` is short and plain, whatever `folder` is called."""
+    """A cluster that has its places: folders and ports. `private` is short and plain, whatever `folder` is called."""
 
     folder: str
     private: str
     user: str
     uid: int
-    address: str
     loopback_only: bool
     controller_port: int
     accounting_port: int

@@ -79,14 +79,12 @@ def kept_mark(private: Path) -> Path:
 def prepare(folder: Path, private: Path, settings: Settings) -> Layout:
     """Choose ports and write every file. Raises LaunchError and OSError."""
     ports = network.free_ports(settings.nodes + 3)
-    address, loopback_only = network.address()
     layout = Layout(
         folder=str(folder),
         private=str(private),
         user=pwd.getpwuid(os.geteuid()).pw_name,
         uid=os.geteuid(),
-        address=address,
-        loopback_only=loopback_only,
+        loopback_only=network.listens_on_loopback_only(),
         controller_port=ports[0],
         accounting_port=ports[1],
         login_port=ports[2],
@@ -96,6 +94,7 @@ def prepare(folder: Path, private: Path, settings: Settings) -> Layout:
     )
     for node in layout.node_names:
         (private / "spool" / node).mkdir(exist_ok=True)
+        (private / "spool" / node).chmod(0o755)  # a job's script is read there by its own user
     kept_mark(private).unlink(missing_ok=True)
     folders.write(private / "etc" / "slurm.conf", configuration.slurm_conf(layout))
     folders.write(private / "etc" / "gres.conf", configuration.gres_conf(layout))
@@ -129,7 +128,7 @@ def write_login(layout: Layout) -> None:
     public = (place / "key.pub").read_text(encoding="ascii")
     host = (place / "host_key.pub").read_text(encoding="ascii").rsplit(" ", 2)[0]
     folders.write(place / "authorized_keys", public)
-    folders.write(place / "known_hosts", f"[127.0.0.1]:{layout.login_port} {host}\n")
+    folders.write(place / "known_hosts", f"[{network.LOOPBACK}]:{layout.login_port} {host}\n")
     folders.write(place / "sshd_config", configuration.sshd_config(layout))
     folders.write(place / "config", configuration.ssh_config(layout))
     if os.geteuid() == 0:

@@ -5,7 +5,6 @@ It must be a subreaper: PID 1 of a container often reaps late or never, and only
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import selectors
@@ -15,17 +14,14 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher.errors import LaunchError
 from launcher.store.processes import descendants
 from onehost import belonging, daemons
-from onehost.control import clean
 from onehost.daemons import Daemon
 from onehost.readiness import failure, install_database, wait_for_nodes
 from onehost.settings import Layout
 
-PR_SET_CHILD_SUBREAPER = 36
 LOOK_S = 0.5
 """Between two looks at the owner."""
 PATIENCE_S = 12.0
@@ -251,49 +247,3 @@ class Supervisor:
                 stream.write(json.dumps(answer).encode() + b"\n")
         except OSError:
             pass
-
-
-def become_subreaper() -> None:
-    """Orphans of the daemons become children of this process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise LaunchError(f"prctl(PR_SET_CHILD_SUBREAPER) failed: {os.strerror(ctypes.get_errno())}")
-
-
-def supervise(folder: Path, layout: Layout, owner: tuple[int, int] | None, tell: int, keep: bool) -> int:
-    """The supervisor's life. `tell`: a descriptor that gets one line of JSON when the cluster is up, or why it is not.
-
-    `keep`: the data are older than this start, and stay when it fails.
-    """
-    supervisor = Supervisor(layout, owner)
-
-    def say(text: dict[str, object]) -> None:
-        try:
-            os.write(tell, json.dumps(text).encode() + b"\n")
-            os.close(tell)
-        except OSError:
-            pass  # who started us has gone; the cluster does not depend on it
-
-    def asked_to_end(number: int, frame: object) -> None:
-        supervisor.stopping = supervisor.stopping or "keep"
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, asked_to_end)
-    failed: LaunchError | None = None
-    try:
-        become_subreaper()
-        supervisor.record()
-        supervisor.serve(lambda: say({"up": True}))
-    except LaunchError as error:
-        failed = error
-    except OSError as error:
-        failed = LaunchError("the cluster's supervisor failed", came_back=str(error))
-    if failed is not None:
-        supervisor.stopping = "keep" if keep else "remove"
-    try:
-        supervisor.take_down()
-        clean(folder, layout, supervisor.stopping == "keep")
-    finally:
-        if failed is not None:
-            say({"error": failed.as_json()})
-    return 0 if failed is None else 1

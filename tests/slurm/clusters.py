@@ -169,7 +169,8 @@ def readable_python(becoming: Sequence[str]) -> str:
     """An interpreter that an ordinary user may start: the tests' own may lie in root's home."""
     candidates = [sys.executable, "/usr/bin/python3", "/usr/local/bin/python3", shutil.which("python3")]
     for candidate in filter(None, candidates):
-        command = [*becoming, candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"]
+        # Through env, as every command: setpriv itself still has root's rights when it starts its program.
+        command = [*becoming, "env", candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 10))"]
         if subprocess.run(command, cwd="/", capture_output=True).returncode == 0:
             return candidate
     raise AssertionError("no Python 3.10 here that an ordinary user may start; hint: apt-get install python3")
