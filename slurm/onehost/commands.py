@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
             added.add_argument("--dir", type=Path, default=None, metavar="FOLDER", help=text)
         return added
 
-    command("install", "install the packages that are missing (Debian, Ubuntu; as root)", placed=False)
+    command("install", "install the packages that are missing (Debian's; as root)", placed=False)
     start = command("start", "start the cluster; one that is up stays as it is")
     has = Settings()
     for option, text in {
@@ -122,6 +123,8 @@ def start(folder: Path, asked: argparse.Namespace) -> int:
     named = {name: value for name, value in vars(asked).items() if name in Settings.__dataclass_fields__}
     if "lines" in named:
         named["lines"] = tuple(named["lines"])
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: what was begun is taken back
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     layout, new = starting.start(folder, named, asked.owner)
     count = layout.settings.nodes
     tell(f"the cluster is up{'' if new else ' already'}: {count} node{'s' if count > 1 else ''}, {folder}")

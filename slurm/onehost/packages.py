@@ -28,7 +28,7 @@ PACKAGE_OF = {
     "ssh-keygen": "openssh-client",
     "ssh": "openssh-client",
 }
-"""Program -> Debian's package. Ubuntu's have the same names."""
+"""Program -> Debian's package."""
 ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")

@@ -101,19 +101,20 @@ class Supervisor:
         begun = time.monotonic()
         waiting = [self.daemons[name] for name in names]
         while waiting:
-            self.check()
+            self.check(*names)
             for daemon in waiting:
-                ended = self.started[daemon.name].ending
-                if ended is not None:
-                    raise failure(daemon, f"{daemon.name} ended at once ({ended})")
                 if time.monotonic() - begun > daemon.within_s:
                     raise failure(daemon, f"{daemon.name} is not ready after {daemon.within_s:.0f} s")
             waiting = [daemon for daemon in waiting if not daemon.ready()]
             time.sleep(POLL_S)
 
-    def check(self) -> None:
-        """Between two looks: reap, and raise LaunchError where somebody has asked for the end."""
+    def check(self, *names: str) -> None:
+        """Between two looks. Raises LaunchError where one of these has ended, or somebody has asked for the end."""
         self.reap()
+        for name in names:
+            ended = self.started[name].ending
+            if ended is not None:
+                raise failure(self.daemons[name], f"{name} ended at once ({ended})")
         if self.stopping is not None or self.owner_has_gone():
             raise LaunchError("the start was interrupted")
 
@@ -152,7 +153,8 @@ class Supervisor:
         for name in rest:
             self.launch(self.daemons[name])
         self.wait_ready(*rest)
-        wait_for_nodes(self.layout, self.layout.node_names, 30, self.check)
+        # A foreign program on a daemon's port accepts too: only that all still run says that they are ours.
+        wait_for_nodes(self.layout, self.layout.node_names, 30, lambda: self.check(*self.daemons))
 
     def take_down(self) -> None:
         """End everything: nodes, jobs and logins at once, then the rest, in order where the data are kept."""

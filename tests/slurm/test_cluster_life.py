@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,78 @@ def test_a_start_that_fails_says_why_and_leaves_only_logs(own_folder: Path) -> N
     assert "no cluster was up" in tool("stop", "--dir", str(own_folder)).stderr
 
 
+DRAWN_FIRST = """
+import sys
+taken, tool, *rest = sys.argv[1:]
+sys.path[:0] = [tool.rpartition("/")[0], tool.rpartition("/")[0] + "/.."]
+from onehost import commands, network
+draw, first = network.free_ports, [int(taken)]
+network.free_ports = lambda count: [first.pop(), *draw(count - 1)] if first else draw(count)
+sys.argv = [tool, *rest]
+sys.exit(commands.main())
+"""
+"""Start a cluster whose first port, the controller's, is drawn as it was foreseen; the next time it is drawn at random."""
+
+
+def test_a_port_that_somebody_took_meanwhile_is_replaced(own_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        command = [sys.executable, "-c", DRAWN_FIRST, str(taken), str(TOOL), "start", "--dir", str(own_folder), *SMALL]
+        command += ["--no-accounting", "--owner", str(os.getpid())]
+        done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, timeout=START_S)
+    assert done.returncode == 0, done.stderr
+    cluster = Cluster(own_folder)
+    assert cluster.about["controller_port"] != taken
+    assert cluster.run("srun", "true").returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_start_that_is_interrupted_leaves_nothing(own_folder: Path, how: signal.Signals) -> None:
+    """Ctrl-C takes back what was begun. A start that is killed cannot, and the next `stop` does."""
+    command = [sys.executable, str(TOOL), "start", "--dir", str(own_folder), *SMALL]
+    start = subprocess.Popen(command, env=plain_environment(), stderr=subprocess.PIPE, text=True)
+    until((own_folder / "private" / "log" / "munged.out").exists, JOB_S, "the first daemon")
+    private = os.readlink(own_folder / "private")
+    start.send_signal(how)
+    start.communicate(timeout=START_S)
+    assert start.returncode != 0
+    if how == signal.SIGKILL:
+        assert tool("stop", "--dir", str(own_folder)).returncode == 0
+    assert mentions(private) == []
+    assert {path.name for path in own_folder.iterdir()} == {"lock", "log"}
+
+
+def test_a_supervisor_that_is_killed_while_it_starts_is_an_error(own_folder: Path) -> None:
+    command = [sys.executable, str(TOOL), "start", "--dir", str(own_folder), *SMALL]
+    start = subprocess.Popen(command, env=plain_environment(), stderr=subprocess.PIPE, text=True)
+    record = own_folder / "private" / "run" / "processes.json"
+    until(record.exists, JOB_S, "the supervisor")
+    private = os.readlink(own_folder / "private")
+    os.kill(json.loads(record.read_text())["supervisor"][0], signal.SIGKILL)
+    _, said = start.communicate(timeout=START_S)
+    assert start.returncode == 1
+    assert said.startswith("error: the cluster's supervisor ended at once")
+    assert mentions(private) == []
+    assert {path.name for path in own_folder.iterdir()} == {"lock", "log"}
+
+
+def test_a_login_session_ends_with_a_cluster_without_supervisor(own_folder: Path) -> None:
+    """sshd overwrites its environment, and a session that does nothing has no command that could be found."""
+    cluster = started(own_folder, *SMALL, "--no-accounting")
+    of = cluster.variables
+    command = ["ssh", "-F", of["ONEHOST_SSH_CONFIG"], of["ONEHOST_SSH_ALIAS"], "echo in; cat"]
+    with subprocess.Popen(
+        command, env=plain_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as session:
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"in\n"
+        os.kill(supervisor(cluster), signal.SIGKILL)
+        cluster.tool("stop")
+        session.stdout.read()
+        assert session.wait(JOB_S) == 255
+    nothing_left(cluster)
+
+
 @pytest.mark.parametrize("options", [("--nodes", "0"), ("--set", "nonsense"), ("--owner", "4194305")])
 def test_an_option_that_makes_no_sense_is_refused_before_anything_starts(
     own_folder: Path, options: tuple[str, str]
@@ -178,16 +251,16 @@ def test_it_needs_no_root(person: Person) -> None:
     command = [person.python, str(person.tool)]
     place = ["--dir", str(folder)]
     assert "everything is installed" in person.run([*command, "install"]).stderr
-    done = person.run([*command, "start", *place, "--nodes", "2", "--gpus", "2", "--owner", str(os.getpid())])
+    done = person.run([*command, "start", *place, "--nodes", "2", "--gpus", "7", "--owner", str(os.getpid())])
     assert done.returncode == 0, done.stderr
     try:
         about = json.loads(person.run([*command, "env", "--json", *place]).stdout)
         of = about["variables"]
         conf = of["SLURM_CONF"]
         shown = person.run(
-            ["srun", "-p", "gpu", "--gres=gpu:2", "sh", "-c", "id -un; echo $CUDA_VISIBLE_DEVICES"], SLURM_CONF=conf
+            ["srun", "-p", "gpu", "--gres=gpu:7", "sh", "-c", "id -un; echo $CUDA_VISIBLE_DEVICES"], SLURM_CONF=conf
         )
-        assert shown.stdout.split() == [person.name, "0,1"], shown.stderr
+        assert shown.stdout.split() == [person.name, "0,1,2,3,4,5,6"], shown.stderr
         asked = [
             "ssh",
             "-F",
