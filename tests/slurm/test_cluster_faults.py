@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from launcher.store.processes import stat
 from tests.slurm.clusters import JOB_S, Cluster
 from tests.waiting import until
 
@@ -20,7 +21,8 @@ def job_with_pid(cluster: Cluster, place: Path, *options: str) -> tuple[str, int
 
 
 def exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}/cmdline").exists() and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    found = stat(pid)
+    return found is not None and not found.ended
 
 
 def test_a_node_that_dies_fails_its_job_and_comes_back(cluster: Cluster, tmp_path: Path) -> None:
