@@ -76,7 +76,7 @@ lint: $(VENV)/.installed-test
 	$(call say,'Format$(,) lint$(,) types$(,) import contracts (1 minute)')
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy --strict launcher
+	@$(BIN)/mypy --strict launcher slurm/onehost
 	@$(BIN)/lint-imports
 
 test: lint
@@ -103,5 +103,5 @@ pins: $(VENV)/.made
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find launcher jobs tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find launcher jobs slurm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 	@echo 'Jobs and results stay, in .launch and in the output folders of the phases; so do the logs of make soak, in build/soak.'

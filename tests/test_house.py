@@ -55,7 +55,7 @@ def node_modules() -> list[Path]:
 
 def ours() -> list[Path]:
     """All Python files of the project but its tests."""
-    return modules(PACKAGE, REPOSITORY / "jobs", REPOSITORY / "benchmarks")
+    return modules(PACKAGE, REPOSITORY / "jobs", REPOSITORY / "slurm", REPOSITORY / "benchmarks")
 
 
 def tree(path: Path) -> ast.Module:
