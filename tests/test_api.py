@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,23 @@ def test_a_job_from_check_to_retry(root: Path) -> None:
     assert isinstance(items[-1], api.Finished)
     assert [one.job for one in api.jobs(folder=root)] == [job]
     assert api.reconcile(job, folder=root).job == job
+
+
+def test_results_have_the_mode_that_the_submitters_shell_gives(odd_path: Path) -> None:
+    """A lab's results are for its group; the records are their owner's alone."""
+    root = project(odd_path / "project")
+    before = os.umask(0o027)
+    try:
+        job = str(api.submit("collect", folder=root).jobs[0].job)
+        assert api.wait(job, timeout=60, folder=root).outcome is api.Outcome.SUCCEEDED
+    finally:
+        os.umask(before)
+    made = root / "states" / "data.txt"
+    assert (made.stat().st_mode & 0o777, made.parent.stat().st_mode & 0o777) == (0o640, 0o750)
+    attempt = root / ".launch" / "store" / "jobs" / job / "tasks" / "0000" / "01"
+    ours = [path for path in attempt.iterdir() if path.name != "metrics.jsonl"]  # which the child made
+    modes = {path.name: path.stat().st_mode & 0o077 for path in (attempt, *ours, root / ".launch")}
+    assert not any(modes.values()), modes
 
 
 def test_some_tasks_are_cancelled_and_the_others_go_on(root: Path) -> None:

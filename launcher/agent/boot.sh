@@ -2,6 +2,8 @@
 #     sh -c TEXT launch-boot STORE KIT_HASH JOB ALLOCATION
 # Paths are positional parameters from end to end, so that no character in them is ever read as shell.
 set -u
+LAUNCH_UMASK=$(umask) # the child's, and that of the results: others of a group may be meant to read them
+export LAUNCH_UMASK
 umask 077
 store=$1 kit=$2 job=$3 allocation=$4
 

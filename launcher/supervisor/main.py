@@ -35,6 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    _take_umask(os.environ.get("LAUNCH_UMASK", ""))
     options = _parse(arguments)
     store = FolderStore(Path(options["--store"]))
     spec = records.read_spec(store, options["--job"])
@@ -58,6 +59,12 @@ def _run(arguments: list[str]) -> int:
         where = places.without_paths(store.root, spec, task, attempt_number, allocation)
         return life.refuse(Attempt(where, gpus, loop, share), in_one_line(error))
     return life.run(Attempt(where, gpus, loop, share))
+
+
+def _take_umask(text: str) -> None:
+    """That of the shell that submitted: for the child and for the results. What is ours names its mode each time."""
+    if text and all(digit in "01234567" for digit in text) and int(text, 8) <= 0o777:
+        os.umask(int(text, 8))
 
 
 def _parse(arguments: list[str]) -> dict[str, str]:

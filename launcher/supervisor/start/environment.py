@@ -13,7 +13,7 @@ from launcher.model import template
 from launcher.store import keys
 from launcher.supervisor.places import Places
 
-OURS = ("LAUNCH_SHARE_FD", "LAUNCH_PYTHON")
+OURS = ("LAUNCH_SHARE_FD", "LAUNCH_PYTHON", "LAUNCH_UMASK")
 """Between agent and supervisor only."""
 
 
