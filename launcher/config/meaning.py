@@ -68,7 +68,9 @@ def _variables(root: Node, problems: Problems) -> None:
     check_variables(root, ("env",), env, problems)
     for name, node in env.items():
         if isinstance(node.value, str) and redact(node.value) != node.value:
-            message = "looks like a credential, which the records would hold: set it in the shell and name it in secrets"
+            message = (
+                "looks like a credential, which the records would hold: set it in the shell and name it in secrets"
+            )
             problems.at(root, ("env", name), message, found=None)
     seen: set[str] = set()
     for loc, name in listing:
