@@ -1,4 +1,4 @@
-"""Submit of 1,000 tasks as a whole command, beside a Python program that gives 1,000 no-ops to submitit's local executor."""
+"""Submit of 1,000 tasks as a whole command, beside a Python program that gives 1,000 no-ops to submitit."""
 
 from __future__ import annotations
 
