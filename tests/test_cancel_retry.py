@@ -139,7 +139,7 @@ def test_retry_of_a_cancelled_task_is_not_stopped_by_the_old_request(tmp_path: P
     one = job(tmp_path, sh('test "$LAUNCH_ATTEMPT" = 2 || exec sleep 60'))
     one.submit()
     one.claim()
-    with pytest.raises(Refused, match="have not ended"):
+    with pytest.raises(Refused, match="task 0 has not ended"):
         retry(one.store, one.name)
     with pytest.raises(Refused, match="task 0 has not ended"):
         retry(one.store, one.name, {0})

@@ -15,6 +15,7 @@ from launcher.model.names import (
     job_id,
     parse_array,
     show_indices,
+    show_tasks,
     split_task,
 )
 
@@ -68,6 +69,11 @@ def test_any_text_is_an_expression_or_a_value_error(text: str) -> None:
     else:
         assert 0 < len(set(found.indices)) == len(found.indices) <= MAX_TASKS
         assert found.limit is None or found.limit >= 1
+
+
+def test_tasks_in_words() -> None:
+    shown = [show_tasks(some) for some in ((), (3,), (0, 1, 2), [5, 3], {7})]
+    assert shown == ["no task", "task 3", "tasks 0-2", "tasks 3,5", "task 7"]
 
 
 @given(INDICES)

@@ -16,7 +16,7 @@ from launcher.cli.grid import Cell, Column, Line, Span, cell, lay_out
 from launcher.cli.screen import confirm, interactive, say
 from launcher.errors import EXIT_ERROR, EXIT_NOT_FINISHED, DecisionNeeded
 from launcher.model.codec import encode
-from launcher.model.names import show_indices
+from launcher.model.names import show_tasks
 from launcher.model.units import show_time
 from launcher.operations.cancel import Cancelled, Loss, Preview, cancel, long_enough, preview
 from launcher.operations.stores import resolve
@@ -76,9 +76,9 @@ def preview_lines(losses: Preview) -> list[Line]:
         if len(losses.running) > SHOWN:
             lines.append(cell(f"  and {len(losses.running) - SHOWN} more that run", words.CALM))
     if losses.waiting:
-        lines.append(cell(f"not begun: {_tasks(losses.waiting)}", words.CALM))
+        lines.append(cell(f"not begun: {show_tasks(losses.waiting)}", words.CALM))
     if losses.ended:
-        lines.append(cell(f"ended already, stays: {_tasks(losses.ended)}", words.CALM))
+        lines.append(cell(f"ended already, stays: {show_tasks(losses.ended)}", words.CALM))
     seconds = [loss.seconds for loss in losses.running if loss.seconds is not None]
     if seconds:
         total = f"{show_time(sum(seconds))} of running"
@@ -101,10 +101,6 @@ def _row(loss: Loss) -> Sequence[Cell]:
     )
 
 
-def _tasks(indices: Sequence[int]) -> str:
-    return f"task {indices[0]}" if len(indices) == 1 else f"tasks {show_indices(indices)}"
-
-
 def _report(done: Cancelled, as_json: bool) -> None:
     if as_json:
         data: dict[str, Any] = {
@@ -125,7 +121,7 @@ def _report(done: Cancelled, as_json: bool) -> None:
     if not done.requested:
         say([cell(f"nothing to stop in {done.job}: all of it has ended{killed}")])
     elif done.open:
-        say([cell(f"asked to stop; {_tasks(done.open)} still open{killed}: launch status {done.job}", words.CARE)])
+        say([cell(f"asked to stop; {show_tasks(done.open)} still open{killed}: launch status {done.job}", words.CARE)])
     else:
         stopped = sorted((*(loss.task for loss in done.preview.running), *done.preview.waiting))
-        say([cell(f"stopped {_tasks(stopped)} of {done.job}{killed}")])
+        say([cell(f"stopped {show_tasks(stopped)} of {done.job}{killed}")])

@@ -12,6 +12,7 @@ import click
 from launcher.cli import options
 from launcher.cli.escapes import neutralise
 from launcher.errors import EXIT_DECISION, EXIT_ERROR, EXIT_FINE
+from launcher.model.names import show_tasks
 
 
 @click.command("check")
@@ -33,7 +34,7 @@ def command(
 
     Exit code 0: nothing would; 1: an error; 4: earlier results are in the way, and a submit would ask.
     """
-    from launcher.operations import check, explain
+    from launcher.operations import check
     from launcher.operations.request import SubmitRequest
 
     request = SubmitRequest(phases=phases, folder=Path.cwd(), profile=profile, array=array, sets=sets, smoke=smoke)
@@ -42,7 +43,7 @@ def command(
         click.echo(json.dumps({"phases": [_json(one) for one in found]}))
     for one in found if not as_json else ():
         state = "cannot be submitted" if one.errors else "would ask first" if one.undecided else "ready"
-        click.echo(f"{one.phase} on {one.profile}: {state}, {explain.tasks(one.tasks)} to run")
+        click.echo(f"{one.phase} on {one.profile}: {state}, {show_tasks(one.tasks)} to run")
         for objection in one.objections:
             click.echo(neutralise(f"  {'error' if objection.fatal else 'warning'}: {objection.message}"))
             if objection.hint:

@@ -15,7 +15,7 @@ from launcher.cli.grid import Line, Span, cell
 from launcher.cli.screen import say, show, stdout
 from launcher.errors import LaunchError
 from launcher.model.codec import encode
-from launcher.model.names import show_indices
+from launcher.model.names import show_tasks
 from launcher.operations.reconcile import FINISHED, GOES_ON, LostAllocation, Reconciled, reconcile
 from launcher.operations.status import newest
 from launcher.operations.stores import known, resolve
@@ -92,6 +92,6 @@ def _lost(lost: LostAllocation) -> list[Line]:
         resumable = f"; it can go on from {plain(task.checkpoint)}" if task.checkpoint else ""
         by_words.setdefault(f"{task.what}{resumable}", []).append(task.task)
     for said, tasks in by_words.items():
-        name = f"task {tasks[0]}" if len(tasks) == 1 else f"tasks {show_indices(tasks)}"
+        name = show_tasks(tasks)
         lines.append(cell(f"    {name}: {said}"))
     return lines

@@ -8,7 +8,7 @@ from typing import Optional
 from launcher.cli import words
 from launcher.cli.escapes import plain
 from launcher.cli.grid import Cell, Column, Line, Span, cell, cut, lay_out, width
-from launcher.model.names import show_indices
+from launcher.model.names import show_indices, show_tasks
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import Finding
 from launcher.model.units import show_time
@@ -68,7 +68,7 @@ def next_steps(job: JobView) -> str:
 def head(job: JobView, now: float, room: Optional[int]) -> list[Line]:
     """Which job, where, and how it stands as a whole."""
     age = show_time(words.ago(job.submitted_at, now))
-    smoke = f", smoke: tasks {show_indices(job.smoke)} are small" if job.smoke else ""
+    smoke = f", smoke: {show_tasks(job.smoke)} with small parameters" if job.smoke else ""
     phase = "" if job.job.startswith(f"{job.phase}-") else f"{plain(job.phase)} "
     phase = phase if job.name in ("", job.phase) else f"“{plain(job.name)}” {phase}"
     title: Line = (
@@ -202,7 +202,7 @@ def findings(job: JobView, room: Optional[int]) -> list[Line]:
     lines: list[Line] = [()] if ranked else []
     for one, tasks in ranked[:FINDINGS]:
         look = words.LEVELS.get(one.level, words.LEVELS["warning"])
-        where = f"task {tasks[0]}" if len(tasks) == 1 else f"tasks {show_indices(tasks)}"
+        where = show_tasks(tasks)
         text = f"{plain(one.message)}"
         begin = f"{look.sign} {where}  "
         lines.append((Span(begin, look.style), Span(_fitted(text, room, width(begin)))))

@@ -13,6 +13,7 @@ import click
 from launcher.cli import options
 from launcher.cli.escapes import neutralise
 from launcher.errors import EXIT_DECISION, EXIT_ERROR, EXIT_FINE, LaunchError, UsageError
+from launcher.model.names import show_tasks
 
 if TYPE_CHECKING:
     from launcher.operations.plan import Plan, PlannedJob
@@ -110,23 +111,22 @@ def _ask(phase: str, undecided: tuple[Decision, ...]) -> Answer:
 
 def _show(job: SubmittedJob) -> None:
     """The job's id alone is data; what there is to know about it goes to stderr."""
-    from launcher.operations import explain
 
     for warning in job.warnings:
         _say(f"warning: {warning}")
     if job.reused:
         reused = sorted({decision.reason for decision in job.reused})
-        _say(f"{job.phase}: reused {explain.tasks([one.task for one in job.reused])}: {'; '.join(reused)}")
+        _say(f"{job.phase}: reused {show_tasks([one.task for one in job.reused])}: {'; '.join(reused)}")
     if job.job is None:
         _say(f"{job.phase}: nothing to run, so nothing was submitted")
         return
     click.echo(job.job)
-    _say(f"  tasks    {explain.tasks(job.tasks)} ({len(job.tasks)})")
+    _say(f"  tasks    {show_tasks(job.tasks)} ({len(job.tasks)})")
     _say(f"  where    {job.profile} ({job.executor}), {job.store}")
     if job.after:
         _say(f"  after    {', '.join(job.after)}")
     if job.smoke:
-        _say(f"  smoke    {explain.tasks(job.smoke)} with the phase's small parameters{_why_small(job)}")
+        _say(f"  smoke    {show_tasks(job.smoke)} with the phase's small parameters{_why_small(job)}")
     _say(f"  log      launch tail {job.job}")
 
 
@@ -181,13 +181,13 @@ def _show_planned(job: PlannedJob) -> None:
         _say(f"{spec.phase}: every task is reused")
     else:
         _say(
-            f"{spec.phase}: {explain.tasks([t.index for t in spec.tasks])} on {spec.place.profile} ({spec.place.executor})"
+            f"{spec.phase}: {show_tasks([t.index for t in spec.tasks])} on {spec.place.profile} ({spec.place.executor})"
         )
         _say(f"  code     {spec.code.kind} {spec.code.hash[:12]}, {len(job.code.entries)} files")
         if spec.after:
             _say(f"  after    {', '.join(spec.after)}")
         if spec.smoke:
-            _say(f"  smoke    {explain.tasks(spec.smoke)}")
+            _say(f"  smoke    {show_tasks(spec.smoke)}")
     now = time.time()
     for line in explain.decisions(spec.phase, [d for d in job.decisions if d.existing], now):
         _say(line)

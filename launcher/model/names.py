@@ -61,6 +61,14 @@ def show_indices(indices: Iterable[int]) -> str:
     return ",".join(parts)
 
 
+def show_tasks(indices: Iterable[int]) -> str:
+    """`task 3`, `tasks 0-5`, `no task`."""
+    chosen = sorted(set(indices))
+    if not chosen:
+        return "no task"
+    return f"task {chosen[0]}" if len(chosen) == 1 else f"tasks {show_indices(chosen)}"
+
+
 def job_id(name: str, salt: Sequence[int]) -> str:
     """`phase1_large-k3f9` from a phase's name and four random numbers (or more, when four were taken)."""
     return f"{name}-{''.join(JOB_ALPHABET[n % len(JOB_ALPHABET)] for n in salt)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launcher.model.names import show_indices
+from launcher.model.names import show_tasks
 from launcher.model.units import show_size, show_time
 from launcher.operations.protect import Decision
 from launcher.operations.results import Existing
@@ -19,7 +19,7 @@ def decisions(phase: str, found: Sequence[Decision], now: float) -> list[str]:
         alike.setdefault((one.reason, one.invalidates), []).append(one)
     lines: list[str] = []
     for (reason, invalidates), same in alike.items():
-        lines.append(f"{phase}, {tasks([one.task for one in same])}: {reason}")
+        lines.append(f"{phase}, {show_tasks([one.task for one in same])}: {reason}")
         shown = [existing for one in same for existing in one.existing]
         lines.extend(f"  {_existing(existing, now)}" for existing in shown[:_SHOWN])
         if len(shown) > _SHOWN:
@@ -28,13 +28,6 @@ def decisions(phase: str, found: Sequence[Decision], now: float) -> list[str]:
             lines.append(f"  made from these, and no longer up to date after a re-run: {_some(invalidates)}")
         lines.extend(f"  {line}" for line in (_redo(same),) if line)
     return lines
-
-
-def tasks(indices: Sequence[int]) -> str:
-    """`task 3`, `tasks 0-5`, `no task`."""
-    if not indices:
-        return "no task"
-    return f"task {indices[0]}" if len(indices) == 1 else f"tasks {show_indices(indices)}"
 
 
 def _existing(existing: Existing, now: float) -> str:

@@ -12,7 +12,7 @@ from launcher.executors import registry
 from launcher.executors.contract import Executor, Part, Submission
 from launcher.model import codec
 from launcher.model.job import JobSpec, Packing, pack
-from launcher.model.names import show_indices
+from launcher.model.names import show_indices, show_tasks
 from launcher.model.outcome import Outcome, State
 from launcher.model.records import SCHEMA, Order, ProcessId, Released
 from launcher.model.view import JobView, TaskView
@@ -83,7 +83,11 @@ def _chosen(view: JobView, tasks: Optional[Collection[int]]) -> list[TaskView]:
         raise NotFound(f"job {view.job} has no task {show_indices(absent)}", hint=f"launch status {view.job}")
     if not wanted:
         open_ones = [task.index for task in view.tasks if task.state is not State.ENDED]
-        why = f"tasks {show_indices(open_ones)} have not ended" if open_ones else "all of its tasks succeeded"
+        why = (
+            f"{show_tasks(open_ones)} {'has' if len(open_ones) == 1 else 'have'} not ended"
+            if open_ones
+            else "all of its tasks succeeded"
+        )
         raise Refused(f"there is nothing to retry in {view.job}", came_back=why)
     return [task for task in view.tasks if task.index in wanted]
 
