@@ -11,9 +11,9 @@ from typing import Any, Optional
 
 import click
 
+from launcher.cli import options
 from launcher.cli.escapes import neutralise
 from launcher.errors import EXIT_CANCELLED, EXIT_FAILED, EXIT_FINE, EXIT_NOT_FINISHED, UsageError
-from launcher.model.names import parse_array
 from launcher.model.outcome import Outcome, State
 from launcher.model.units import TIME_FORMS, parse_time, show_time
 from launcher.model.view import JobView
@@ -36,12 +36,12 @@ LAST = 20
 
 
 @click.command("tail")
-@click.argument("jobid", default="last")
+@options.jobid(default="last")
 @click.option("-f/-F", "--follow/--no-follow", default=None, help="Go on until the job ends (default on a terminal).")
 @click.option("-n", "--lines", default=None, help=f"How many last lines of each task, or `all` (default {LAST}).")
 @click.option("--since", default=None, help="Only what was written in the last 10m, 2h, ... or since 2026-11-20T22:00.")
 @click.option("--grep", default=None, help="Only lines that match this regular expression.")
-@click.option("--tasks", default=None, help="Only these tasks: 0-5, 1,4,7.")
+@options.tasks()
 @click.option("--only", type=click.Choice(["failed", "running", "succeeded", "pending"]), default=None)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def command(
@@ -56,9 +56,7 @@ def command(
 ) -> None:
     """Show and follow the logs of a job. The exit code is the job's verdict."""
     found = resolve(jobid, Path.cwd())
-    chosen = None if found.task is None else frozenset({found.task})
-    if tasks is not None:
-        chosen = _indices(tasks)
+    chosen = options.indices(found.task, tasks)
     request = TailRequest(
         tasks=chosen,
         lines=_lines(lines, since),
@@ -213,13 +211,6 @@ def _lines(text: Optional[str], since: Optional[str]) -> Optional[int]:
     if not text.isdecimal():
         raise UsageError(f"--lines {text!r} is no number", hint="valid: a number such as 100, or all")
     return int(text)
-
-
-def _indices(text: str) -> frozenset[int]:
-    try:
-        return frozenset(parse_array(text).indices)
-    except ValueError as error:
-        raise UsageError(f"--tasks {text!r}", came_back=str(error)) from None
 
 
 def _moment(text: str) -> float:
