@@ -88,7 +88,8 @@ soak: $(VENV)/.installed-test
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 bench: $(VENV)/.installed-test
-	$(call say,'The benchmarks')
+	$(call say,'The benchmarks$(,) beside submitit')
+	@$(PIP_INSTALL) --quiet submitit
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 # --- keeping house --------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from launcher.executors.local import LocalExecutor, Options
 from launcher.model import codec
 from launcher.model.outcome import Outcome, State
 from launcher.model.phase import Checkpoints, Resources
-from launcher.model.records import SCHEMA, AgentView, Event, Order
+from launcher.model.records import SCHEMA, AgentView, Event, Order, StopRequest
 from launcher.operations import reconcile as reconciling
 from launcher.operations.cancel import cancel, long_enough, preview
 from launcher.operations.gather import gather
@@ -64,7 +64,8 @@ def test_cancel_says_first_what_would_be_lost_and_leaves_no_process(tmp_path: Pa
     assert not of_job(one.name)
     again = cancel(one.store, one.name)
     assert (again.requested, again.preview.nothing) == (False, True)
-    assert len(records.read_stops(one.store, one.name)) == 1
+    (only,) = one.store.names(keys.stops(one.name))
+    assert records.read(one.store, StopRequest, f"{keys.stops(one.name)}/{only}") is not None
 
 
 def test_cancel_of_a_job_or_task_that_is_not_there(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from launcher.config.source import read_text
 from launcher.errors import Problem, UsageError
 from launcher.model.phase import Phase
 
-SHORT_FORMS = ("checkpoints", "inputs", "outputs")  # where a text stands for its path
 ELSEWHERE = {"array": "use --array to choose from it", "matrix": "use --array to choose from it"}
 
 

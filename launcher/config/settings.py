@@ -15,8 +15,6 @@ from launcher.config.source import read_file
 from launcher.model.phase import STRICT
 from launcher.model.units import Time
 
-LAYERS = ("flag", "environment", "project", "user")
-
 
 @dataclass(frozen=True)
 class Written:

@@ -204,7 +204,6 @@ class ExitRecord:
     checkpoint: Optional[str] = None  # newest complete one: where a later attempt can resume
     kept: tuple[str, ...] = ()  # folders that hold work which was not committed
     evidence: Optional[str] = None
-    diagnosis: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from launcher.model.records import (
     ManifestList,
     Order,
     Released,
-    StopRequest,
 )
 from launcher.store import keys
 from launcher.store.folder import FolderStore
@@ -108,16 +107,6 @@ def read_events(store: FolderStore, job: str) -> list[Event]:
         event = read(store, Event, f"{keys.events(job)}/{name}")
         if event is not None:
             found.append(event)
-    return found
-
-
-def read_stops(store: FolderStore, job: str) -> list[StopRequest]:
-    """All stop requests, oldest first."""
-    found = []
-    for name in store.names(keys.stops(job)):
-        stop = read(store, StopRequest, f"{keys.stops(job)}/{name}")
-        if stop is not None:
-            found.append(stop)
     return found
 
 

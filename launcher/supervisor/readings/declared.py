@@ -6,7 +6,6 @@ makes no sense is counted and left out.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -224,8 +223,3 @@ def _count(value: Any) -> Optional[float]:
 
 def _text(value: Any) -> Optional[str]:
     return value[:TEXT] if isinstance(value, str) and value else None
-
-
-def as_line(values: dict[str, Any]) -> bytes:
-    """One line of JSON, as these files hold them."""
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
